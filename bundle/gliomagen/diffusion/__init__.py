@@ -1,0 +1,1 @@
+"""The generator: Haar basis, noising process, condition, objective, denoiser, samplers, inferer."""

@@ -1,0 +1,60 @@
+"""The denoiser: network, basis and process put together, with guidance and a count of network calls."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .basis import Basis
+from .condition import Condition
+from .process import Process
+
+
+class Denoiser:
+    """Estimates clean coefficients from noisy ones under a condition.
+
+    With guidance s (Ho & Salimans 2022): w' = w'_none + s (w'_c - w'_none); at s = 1 one network call.
+
+    Args:
+        network: Takes (B, Cw + Cc, *S') and times (B,), gives (B, Cw, *S').
+        basis: Transforms the condition as it does the image.
+        process: Says what the network sees and what its output means.
+        condition: The condition of the batch.
+        guidance: s.
+
+    Attributes:
+        network_calls: Forward passes so far.
+    """
+
+    def __init__(
+        self, *, network: nn.Module, basis: Basis, process: Process, condition: Condition, guidance: float = 1.0
+    ) -> None:
+        self.network = network
+        self.process = process
+        self.guidance = guidance
+        self.network_calls = 0
+        self._given = basis(condition.channels())  # (B, Cc, *S')
+        self._nothing = basis(condition.empty().channels()) if guidance != 1.0 else None
+
+    def __call__(self, z: Tensor, t: Tensor) -> Tensor:
+        """Returns the clean estimate w'.
+
+        Args:
+            z: (B, Cw, *S')
+            t: (B,) in (0, 1]
+        """
+        clean = self._estimate(z, t, self._given)
+        if self._nothing is not None:
+            free = self._estimate(z, t, self._nothing)
+            clean = free + self.guidance * (clean - free)
+        return clean
+
+    def _estimate(self, z: Tensor, t: Tensor, given: Tensor) -> Tensor:
+        return self.process.clean_from(self.output(z, t, given), z, t)
+
+    def output(self, z: Tensor, t: Tensor, given: Tensor | None = None) -> Tensor:
+        """Returns the network's raw output, (B, Cw, *S'), in float32."""
+        self.network_calls += 1
+        seen = torch.cat([self.process.network_input(z, t), self._given if given is None else given], dim=1)
+        output: Tensor = self.network(seen, self.process.network_time(t))
+        return output.float()

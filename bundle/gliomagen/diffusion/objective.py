@@ -1,0 +1,139 @@
+"""The objective: what a batch becomes, the error of the network on it, and the weight of each voxel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+from torch import Tensor, nn
+
+from ..labels import HEAD
+from .basis import Basis
+from .condition import Condition, make_condition
+from .denoiser import Denoiser
+from .process import Process
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """Returns the context the network runs in: bfloat16 where ``precision`` is ``bf16``, else float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")  # type: ignore[return-value]
+
+
+def region_weight(label: Tensor, labels_known: Tensor, *, lesion_weight: float) -> Tensor:
+    """Returns the loss weight of each voxel, (B, 1, *S), mean 1 per sample.
+
+    Where labels are given, a lesion voxel counts ``lesion_weight`` times as much as another. Where they are not it
+    counts exactly 1, or the unconditional model would be pulled toward lesions.
+
+    Args:
+        label: (B, 1, *S) prepared labels.
+        labels_known: (B, 1, *S)
+        lesion_weight: At least 1.
+    """
+    known = labels_known.float()
+    raw = known * torch.where(label > HEAD, lesion_weight, 1.0)
+    axes = tuple(range(1, label.ndim))
+    mean = raw.sum(axes, keepdim=True) / known.sum(axes, keepdim=True).clamp(min=1)
+    return torch.where(known > 0, raw / mean.clamp(min=1e-8), 1.0)
+
+
+class PrepareDenoising:
+    """Turns a batch of samples into what the trainer takes: MONAI's ``prepare_batch``.
+
+    Args:
+        num_labels: Labels without background, L.
+        lesion_weight: See :func:`region_weight`.
+        data_range: Range the network works in; images come in [0, 1].
+    """
+
+    def __init__(
+        self, *, num_labels: int = 5, lesion_weight: float = 1.0, data_range: tuple[float, float] = (-1.0, 1.0)
+    ) -> None:
+        self.num_labels = num_labels
+        self.lesion_weight = lesion_weight
+        self.low, self.high = data_range
+
+    def __call__(
+        self, batch: Mapping[str, Any], device: torch.device | str, non_blocking: bool = False, **_: Any
+    ) -> tuple[Tensor, Tensor, tuple[()], dict[str, Any]]:
+        """Returns (images, voxel weights, (), the inferer's further arguments), on ``device``.
+
+        Args:
+            batch: ``image`` (B, C, *S) in [0, 1], ``label`` (B, 1, *S), ``labels_known``, ``voxels_known``,
+                ``noise`` (B, C, *S), ``time`` (B,).
+            device: Where the network is.
+            non_blocking: As in ``Tensor.to``.
+        """
+        on = {
+            key: batch[key].to(device, non_blocking=non_blocking)
+            for key in ("image", "label", "labels_known", "voxels_known", "noise", "time")
+        }
+        image = on["image"].float() * (self.high - self.low) + self.low
+        condition = make_condition(
+            on["label"],
+            num_labels=self.num_labels,
+            contrasts=image.shape[1],
+            labels_known=on["labels_known"],
+            voxels=image,
+            voxels_known=on["voxels_known"],
+        )
+        weight = region_weight(on["label"], on["labels_known"], lesion_weight=self.lesion_weight)
+        return image, weight, (), {"condition": condition, "noise": on["noise"].float(), "time": on["time"].float()}
+
+
+class DenoisingInferer(Inferer):
+    """One denoising of a training batch. Its output is the error itself, back in voxels.
+
+    Args:
+        basis: Basis the process runs in.
+        process: The noising process.
+        precision: ``bf16`` or ``fp32``.
+    """
+
+    def __init__(self, *, basis: Basis, process: Process, precision: str = "fp32") -> None:
+        self.basis = basis
+        self.process = process
+        self.precision = precision
+
+    def __call__(  # type: ignore[override]
+        self, inputs: Tensor, network: nn.Module, *, condition: Condition, noise: Tensor, time: Tensor
+    ) -> Tensor:
+        """Returns the residual, (B, C, *S) float32.
+
+        Args:
+            inputs: Clean images in the network's range, (B, C, *S).
+            network: The denoising network.
+            condition: What the network is told.
+            noise: (B, C, *S)
+            time: (B,)
+        """
+        clean, eps = self.basis(inputs), self.basis(noise)  # (B, Cw, *S')
+        denoiser = Denoiser(network=network, basis=self.basis, process=self.process, condition=condition)
+        with autocast(inputs.device, self.precision):
+            output = denoiser.output(self.process.add_noise(clean, eps, time), time)
+        return self.basis.inverse(self.process.residual(output, clean, eps, time))
+
+
+class ResidualLoss(nn.Module):
+    """Mean over voxels of the weighted residual to a power.
+
+    Args:
+        power: 2 for our velocity error, 1 for the reference recipe.
+    """
+
+    def __init__(self, *, power: int = 2) -> None:
+        super().__init__()
+        self.power = power
+
+    def forward(self, residual: Tensor, weight: Tensor) -> Tensor:
+        """Returns the loss of each sample, (B,).
+
+        Args:
+            residual: (B, C, *S)
+            weight: (B, 1, *S), mean 1 per sample.
+        """
+        error = residual.abs() if self.power == 1 else residual.square()
+        return (weight * error).flatten(1).mean(1)

@@ -1,0 +1,178 @@
+"""The noising processes: rectified flow with clean prediction (ours), cosine DDPM with noise prediction (reference).
+
+Time t runs from 1 (pure noise) to 0 (clean). A process knows how to add noise, what the network sees and is told,
+what its output means, and what its error is.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from monai.networks.schedulers import DDPMScheduler
+from torch import Generator, Tensor
+
+
+class Process(Protocol):
+    """What training and sampling need to know of a noising process. All w, z, noise are (B, C, *S), t is (B,)."""
+
+    def draw_times(self, count: int, generator: Generator) -> Tensor:
+        """Draws ``count`` training times, (count,) in (0, 1]."""
+        ...
+
+    def grid(self, steps: int) -> Tensor:
+        """Returns the sampling times, (steps + 1,), from 1 down to 0."""
+        ...
+
+    def add_noise(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """Returns z_t."""
+        ...
+
+    def network_input(self, z: Tensor, t: Tensor) -> Tensor:
+        """Returns what the network sees of z_t."""
+        ...
+
+    def network_time(self, t: Tensor) -> Tensor:
+        """Returns what the network's time embedding is told, 0 to 1000."""
+        ...
+
+    def clean_from(self, output: Tensor, z: Tensor, t: Tensor) -> Tensor:
+        """Returns the estimate of the clean coefficients that a network output stands for."""
+        ...
+
+    def residual(self, output: Tensor, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """Returns the weighted error of a network output; the loss is a norm of it."""
+        ...
+
+
+def _column(t: Tensor, like: Tensor) -> Tensor:
+    """Shapes (B,) to broadcast over (B, C, *S)."""
+    return t.to(like).reshape(-1, *[1] * (like.ndim - 1))
+
+
+class RectifiedFlow:
+    """Straight paths between data and noise, with a network that predicts the clean end.
+
+    z_t = (1 - t) w + t e (Liu et al. 2023, eq. 1, with time reversed); velocity v = e - w, so that a clean estimate
+    w' gives v' = (z_t - w') / t and ‖v' - v‖ = ‖w' - w‖ / t. MONAI's ``RFlowScheduler`` has the opposite sign of v.
+
+    Training times are logit-normal (Esser et al. 2024, eq. 19), shifted toward noise by ``shift`` (their eq. 23):
+    neighbouring voxels of a volume tell the same, so a large volume is still legible under much noise. The sampling
+    grid has the same shift. The logit-normal is empty at t = 1, where sampling starts, so a part is drawn there.
+
+    Args:
+        shift: t = shift * u / (1 + (shift - 1) * u); 1 leaves u as it is. Grows with the volume.
+        uniform: Share of training times drawn uniformly instead.
+        pure_noise: Share of training times at exactly 1.
+        data_rms: Root mean square of the coefficients; scales the network's input to unit size.
+        minimum_time: The loss is the velocity error for t above this, and flattens below.
+    """
+
+    def __init__(
+        self,
+        *,
+        shift: float = 1.0,
+        uniform: float = 0.05,
+        pure_noise: float = 0.02,
+        data_rms: float = 0.85,
+        minimum_time: float = 0.05,
+    ) -> None:
+        self.shift = shift
+        self.uniform = uniform
+        self.pure_noise = pure_noise
+        self.data_rms = data_rms
+        self.minimum_time = minimum_time
+
+    def _shifted(self, u: Tensor) -> Tensor:
+        return self.shift * u / (1 + (self.shift - 1) * u)
+
+    def draw_times(self, count: int, generator: Generator) -> Tensor:
+        """Draws training times, (count,) in (0, 1]."""
+        u = torch.randn(count, generator=generator).sigmoid()
+        flat = 1 - torch.rand(count, generator=generator)  # (0, 1]
+        which = torch.rand(count, generator=generator)
+        t = torch.where(which < self.uniform, flat, self._shifted(u))
+        return torch.where(which > 1 - self.pure_noise, torch.ones_like(t), t)
+
+    def grid(self, steps: int) -> Tensor:
+        """Returns the sampling times, (steps + 1,), from exactly 1 down to exactly 0."""
+        return self._shifted(torch.linspace(1, 0, steps + 1, dtype=torch.float64)).float()
+
+    def add_noise(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """Returns z_t = (1 - t) w + t e."""
+        t = _column(t, clean)
+        return (1 - t) * clean + t * noise
+
+    def network_input(self, z: Tensor, t: Tensor) -> Tensor:
+        """Returns z_t divided by its expected size."""
+        t = _column(t, z)
+        return z * torch.rsqrt(((1 - t) * self.data_rms) ** 2 + t**2)
+
+    def network_time(self, t: Tensor) -> Tensor:
+        """Returns 1000 t."""
+        return 1000 * t
+
+    def clean_from(self, output: Tensor, z: Tensor, t: Tensor) -> Tensor:
+        """Returns the output: the network predicts the clean end itself."""
+        return output
+
+    def residual(self, output: Tensor, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """Returns the velocity error, (w' - w) / max(t, minimum_time)."""
+        return (output - clean) / _column(t, output).clamp(min=self.minimum_time)
+
+
+class CosineDDPM:
+    """The reference recipe's process: cosine schedule and noise prediction (Ho et al. 2020, Nichol & Dhariwal 2021).
+
+    The tables are those of MONAI's ``DDPMScheduler``; step k of T stands at t = (k + 1) / T.
+
+    Args:
+        train_steps: T.
+        clip: Clamp of the clean estimate to [-1, 1] while sampling.
+    """
+
+    def __init__(self, *, train_steps: int = 1000, clip: bool = True) -> None:
+        self.train_steps = train_steps
+        self.clip = clip
+        schedule = DDPMScheduler(num_train_timesteps=train_steps, schedule="cosine")
+        self.alphas_cumprod: Tensor = schedule.alphas_cumprod.double()  # (T,)
+
+    def _index(self, t: Tensor) -> Tensor:
+        return (t.double() * self.train_steps).round().long().cpu() - 1
+
+    def alpha_bar(self, t: Tensor) -> Tensor:
+        """Returns the cumulative signal power at times t, (B,), 1 at t = 0, in double precision."""
+        index = self._index(t)
+        return torch.where(index < 0, 1.0, self.alphas_cumprod[index.clamp(min=0)])
+
+    def draw_times(self, count: int, generator: Generator) -> Tensor:
+        """Draws training times uniformly from the T steps."""
+        return (1 + torch.randint(self.train_steps, (count,), generator=generator)) / self.train_steps
+
+    def grid(self, steps: int) -> Tensor:
+        """Returns ``steps`` of the T steps, evenly spread, and 0; ``steps`` = T is the published sampler."""
+        index = torch.linspace(self.train_steps, 0, steps + 1, dtype=torch.float64).round()
+        return (index / self.train_steps).float()
+
+    def add_noise(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """Returns z_t = sqrt(a) x + sqrt(1 - a) e."""
+        a = _column(self.alpha_bar(t), clean)
+        return a.sqrt() * clean + (1 - a).sqrt() * noise
+
+    def network_input(self, z: Tensor, t: Tensor) -> Tensor:
+        """Returns z_t, which has unit variance already."""
+        return z
+
+    def network_time(self, t: Tensor) -> Tensor:
+        """Returns the step's number, 0 to T - 1."""
+        return self._index(t).to(t)
+
+    def clean_from(self, output: Tensor, z: Tensor, t: Tensor) -> Tensor:
+        """Returns (z - sqrt(1 - a) e') / sqrt(a), clamped if so configured."""
+        a = _column(self.alpha_bar(t), z)
+        clean = (z - (1 - a).sqrt() * output) / a.sqrt()
+        return clean.clamp(-1, 1) if self.clip else clean
+
+    def residual(self, output: Tensor, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """Returns the noise error, e' - e."""
+        return output - noise

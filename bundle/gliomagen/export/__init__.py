@@ -1,0 +1,1 @@
+"""Writing synthetic cases: sharded over processes, resumable, each finished or absent."""

@@ -1,0 +1,96 @@
+"""The machine a workflow runs on: device, precision, threads, rank."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import torch
+
+from .errors import GliomaGenError
+
+logger = logging.getLogger(__name__)
+
+
+def resolve_device(name: str) -> torch.device:
+    """Returns the device of the option ``device``: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Under ``torchrun``, ``cuda`` is this rank's own card.
+
+    Raises:
+        GliomaGenError: CUDA is asked for and absent, or the name is not a device's.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise GliomaGenError(f"device '{name}' is not known; choose auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise GliomaGenError("device 'cuda' is asked for, but this machine has none; pass --device cpu")
+        if device.index is None:
+            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    return device
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """Returns ``bf16`` or ``fp32`` for the option ``precision``: ``auto``, ``bf16`` or ``fp32``.
+
+    ``auto`` takes bfloat16 where the hardware has it and its 3-D convolution agrees with float32: some library
+    versions are silently wrong.
+
+    Raises:
+        GliomaGenError: The name is not a precision's, or bf16 is asked for and gives wrong results.
+    """
+    if name not in ("auto", "bf16", "fp32"):
+        raise GliomaGenError(f"precision '{name}' is not known; choose auto, bf16 or fp32")
+    if name == "fp32" or (name == "auto" and not _has_bf16(device)):
+        return "fp32"
+    error = bf16_error(device)
+    if error < 0.02:
+        return "bf16"
+    if name == "bf16":
+        raise GliomaGenError(f"bf16 convolution is wrong on this machine (relative error {error:.2g}); use fp32")
+    logger.warning("bf16 convolution is wrong on this machine (relative error %.2g); using fp32", error)
+    return "fp32"
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    flags = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
+
+
+def bf16_error(device: torch.device) -> float:
+    """Returns the relative error of a 3-D convolution and its gradient in bfloat16 against float32."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(1, 32, 12, 12, 12, generator=generator).to(device)
+    kernel = (torch.randn(32, 32, 3, 3, 3, generator=generator) / 30).to(device)
+    results = []
+    for dtype in (torch.float32, torch.bfloat16):
+        x = image.to(dtype).requires_grad_()
+        y = torch.nn.functional.conv3d(x, kernel.to(dtype), padding=1)
+        y.float().square().mean().backward()
+        assert x.grad is not None
+        results.append(torch.cat([y.detach().float().flatten(), x.grad.float().flatten() * 1e4]))
+    return float((results[1] - results[0]).norm() / results[0].norm())
+
+
+def set_threads(count: int | None) -> int:
+    """Fixes the number of CPU threads, on which bit-equality depends; None keeps what there is. Returns it."""
+    if count:
+        torch.set_num_threads(count)
+    return torch.get_num_threads()
+
+
+def rank() -> int:
+    """Returns this process's number under ``torchrun``, else 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def world_size() -> int:
+    """Returns the number of processes under ``torchrun``, else 1."""
+    return int(os.environ.get("WORLD_SIZE", "1"))

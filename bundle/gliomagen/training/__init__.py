@@ -1,0 +1,1 @@
+"""The engine, whatever is trained: numbered samples, exact resume, EMA, progress."""

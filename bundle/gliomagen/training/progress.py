@@ -1,0 +1,225 @@
+"""What a person sees of a run: progress bar, log, TensorBoard, validation curve, sample pictures."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from ignite.metrics import Average
+from monai.inferers import Inferer
+from monai.utils.enums import CommonKeys as Keys
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from ..pictures import PictureRow, picture_grid
+
+logger = logging.getLogger(__name__)
+
+
+class MeanLoss(Average):
+    """Mean of a loss over the samples of an evaluation.
+
+    Args:
+        loss_function: (prediction, target) to the loss of each sample, (B,).
+    """
+
+    def __init__(self, loss_function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__(output_transform=lambda out: loss_function(out[Keys.PRED], out[Keys.LABEL]))
+
+
+class RunLog:
+    """``log.jsonl`` and TensorBoard of a run. A resumed run forgets what it logged beyond its checkpoint.
+
+    Args:
+        folder: The run's output folder.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.path = self.folder / "log.jsonl"
+        self._board: SummaryWriter | None = None
+
+    def forget_after(self, step: int) -> None:
+        """Drops entries of steps that are done again."""
+        if self.path.is_file():
+            lines = [line for line in self.path.read_text().splitlines() if line.endswith("}")]
+            kept = [line for line in lines if json.loads(line)["step"] <= step]
+            self.path.write_text("".join(f"{line}\n" for line in kept))
+
+    def write(self, step: int, **values: float) -> None:
+        """Adds one entry."""
+        if self._board is None:
+            self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **{k: float(f"{v:.6g}") for k, v in values.items()}}) + "\n")
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Closes TensorBoard's file."""
+        if self._board is not None:
+            self._board.close()
+            self._board = None
+
+
+class Progress:
+    """Ignite handler: progress bar with steps/s, share of time spent waiting for data and time left; the log.
+
+    Args:
+        log: Where entries go.
+        max_steps: Steps in all.
+        interval: Steps between entries.
+    """
+
+    def __init__(self, *, log: RunLog, max_steps: int, interval: int = 10) -> None:
+        self.log = log
+        self.max_steps = max_steps
+        self.interval = interval
+
+    def attach(self, engine: Engine) -> None:
+        """Attaches to a trainer."""
+        engine.add_event_handler(Events.STARTED, self._started)
+        engine.add_event_handler(Events.GET_BATCH_STARTED, self._asked)
+        engine.add_event_handler(Events.GET_BATCH_COMPLETED, self._got)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._stepped)
+        engine.add_event_handler(Events.COMPLETED | Events.TERMINATE, self._ended)
+
+    def _started(self, engine: Engine) -> None:
+        self.log.forget_after(engine.state.iteration)
+        self.bar = tqdm(total=self.max_steps, initial=engine.state.iteration, unit="step", desc="training")
+        self._reset()
+
+    def _reset(self) -> None:
+        self.loss: Tensor | float = 0.0
+        self.count, self.waited, self.since = 0, 0.0, time.perf_counter()
+
+    def _asked(self, engine: Engine) -> None:
+        self.asked = time.perf_counter()
+
+    def _got(self, engine: Engine) -> None:
+        self.waited += time.perf_counter() - self.asked
+
+    def _stepped(self, engine: Engine) -> None:
+        step = engine.state.iteration
+        self.loss = self.loss + engine.state.output[Keys.LOSS]
+        self.count += 1
+        self.bar.update()
+        if step % self.interval == 0 or step == self.max_steps:
+            spent = time.perf_counter() - self.since
+            loss = float(self.loss) / self.count
+            wait = self.waited / spent
+            self.log.write(
+                step,
+                loss=loss,
+                gradient_norm=float(engine.state.output["gradient_norm"]),
+                learning_rate=engine.optimizer.param_groups[0]["lr"],
+                seconds_per_step=spent / self.count,
+                data_wait=wait,
+            )
+            self.bar.set_postfix_str(f"loss {loss:.4f}, waiting for data {wait:.0%}")
+            self._reset()
+
+    def _ended(self, engine: Engine) -> None:
+        self.bar.close()
+        self.log.close()
+
+
+class Validation:
+    """Ignite handler: validation loss of the averaged weights, and a picture of samples beside real scans.
+
+    Args:
+        evaluator: MONAI evaluator whose key metric is the validation loss.
+        log: Where the loss goes.
+        interval: Steps between validations; the last step has one too.
+        max_steps: Steps in all.
+    """
+
+    def __init__(self, *, evaluator: Any, log: RunLog, interval: int, max_steps: int) -> None:
+        self.evaluator = evaluator
+        self.log = log
+        self.interval = interval
+        self.max_steps = max_steps
+
+    def attach(self, engine: Engine) -> None:
+        """Attaches to a trainer."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._stepped)
+
+    def _stepped(self, engine: Engine) -> None:
+        step = engine.state.iteration
+        if step % self.interval and step != self.max_steps:
+            return
+        logger.info("validating at step %d", step)
+        self.evaluator.run(step)
+        self.log.write(step, validation_loss=float(self.evaluator.state.metric_dict_key_value()))
+
+
+class SamplePictures:
+    """Ignite handler: draws samples for fixed validation cases, pictures them beside the real, logs their error.
+
+    Args:
+        dataset: Gives ``image`` (C, *S) in [0, 1], ``label`` (1, *S) and ``case``.
+        numbers: Which samples of it.
+        network: The averaged network.
+        inferer: ``inferer(label, network, case_ids=...)`` gives (B, C, *S).
+        contrasts: Names of the channels.
+        folder: Where ``step_<k>.png`` goes.
+        log: Where the mean absolute error inside the head goes.
+        interval: Steps between pictures; the last step has one too.
+        max_steps: Steps in all.
+    """
+
+    def __init__(
+        self,
+        *,
+        dataset: Any,
+        numbers: Sequence[int],
+        network: nn.Module,
+        inferer: Inferer,
+        contrasts: Sequence[str],
+        folder: str | Path,
+        log: RunLog,
+        interval: int,
+        max_steps: int,
+    ) -> None:
+        self.dataset = dataset
+        self.numbers = list(numbers)
+        self.network = network
+        self.inferer = inferer
+        self.contrasts = tuple(contrasts)
+        self.folder = Path(folder)
+        self.log = log
+        self.interval = interval
+        self.max_steps = max_steps
+
+    def attach(self, engine: Engine) -> None:
+        """Attaches to a trainer."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._stepped)
+
+    def _stepped(self, engine: Engine) -> None:
+        step = engine.state.iteration
+        if step % self.interval and step != self.max_steps:
+            return
+        device = next(self.network.parameters()).device
+        rows, errors = [], []
+        for number in self.numbers:
+            sample = self.dataset[number]
+            label = torch.as_tensor(sample["label"])
+            real = np.asarray(sample["image"], np.float32)
+            made = self.inferer(label[None].to(device), self.network, case_ids=[sample["case"]])[0].float().cpu().numpy()
+            head = np.broadcast_to(label.numpy() > 0, real.shape)
+            errors.append(float(np.abs(made - real)[head].mean()) if head.any() else 0.0)
+            volumes = {"real": real, "synthetic": made}
+            rows.append(
+                PictureRow(title=sample["case"], label=label[0].numpy(), volumes=volumes, contrasts=self.contrasts)
+            )
+        picture_grid(self.folder / f"step_{step:08d}.png", rows)
+        self.log.write(step, sample_error=float(np.mean(errors)))
