@@ -71,7 +71,7 @@ def bf16_error(device: torch.device) -> float:
     kernel = (torch.randn(32, 32, 3, 3, 3, generator=generator) / 30).to(device)
     results = []
     for dtype in (torch.float32, torch.bfloat16):
-        x = image.to(dtype).requires_grad_()
+        x = image.detach().to(dtype, copy=True).requires_grad_()
         y = torch.nn.functional.conv3d(x, kernel.to(dtype), padding=1)
         y.float().square().mean().backward()
         assert x.grad is not None

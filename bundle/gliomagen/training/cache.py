@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
@@ -17,7 +18,8 @@ from tqdm import tqdm
 
 from .. import __version__
 from ..describe import describe
-from ..files import content_sha256, read_json, write_json, written_whole
+from ..files import content_sha256, write_json, written_whole
+from ..machine import rank
 
 Transform = Callable[[dict[str, Any]], Mapping[str, Any]]
 
@@ -26,7 +28,7 @@ class CachedCases(Sequence[dict[str, Any]]):
     """A sequence of cases, each the result of a deterministic transform, kept on disk as memory-mapped arrays.
 
     A case's key is the sha256 of the transform's settings, its files' sizes and times of change, and the package
-    version, so that a changed parameter or file is never answered from an old entry. Images are kept in half
+    version, so that a changed parameter or file is never answered from an old entry. Call :meth:`fill` first. Images are kept in half
     precision (error below 2.5e-4 of the range), labels in 8 bits.
 
     Args:
@@ -52,7 +54,7 @@ class CachedCases(Sequence[dict[str, Any]]):
         self.folder = Path(folder)
         self.num_workers = num_workers
         self._settings = content_sha256([describe(transform), self.keys, __version__])
-        self._places: list[Path] | None = None
+        self.places = [self._place(entry) for entry in self.data]
 
     def __len__(self) -> int:
         """Returns the number of cases."""
@@ -65,19 +67,13 @@ class CachedCases(Sequence[dict[str, Any]]):
         plain = {name: value for name, value in self.data[index].items() if name in ("case", "patient")}
         return {**plain, **arrays}
 
-    @property
-    def places(self) -> list[Path]:
-        """Folder of each case's arrays; the cache is filled on first use."""
-        if self._places is None:
-            places = [self._place(entry) for entry in self.data]
-            missing = [i for i, place in enumerate(places) if not (place / "case.json").is_file()]
-            self._fill([self.data[i] for i in missing], [places[i] for i in missing])
-            self._places = places
-        return self._places
-
-    def shape(self, index: int) -> tuple[int, ...]:
-        """Returns the spatial shape of a case without reading its voxels."""
-        return tuple(read_json(self.places[index] / "case.json")["spatial_shape"])
+    def fill(self) -> None:
+        """Makes what is missing. Of several processes the first does, and the others wait for it."""
+        missing = [i for i, place in enumerate(self.places) if not _is_made(place)]
+        if rank() == 0:
+            self._make_all([self.data[i] for i in missing], [self.places[i] for i in missing])
+        while not all(_is_made(self.places[i]) for i in missing):
+            time.sleep(1)
 
     def _place(self, entry: Mapping[str, Any]) -> Path:
         state = []
@@ -89,7 +85,7 @@ class CachedCases(Sequence[dict[str, Any]]):
         key = content_sha256([self._settings, entry.get("case"), state])
         return self.folder / f"{entry['case']}-{key[:16]}"
 
-    def _fill(self, entries: list[dict[str, Any]], places: list[Path]) -> None:
+    def _make_all(self, entries: list[dict[str, Any]], places: list[Path]) -> None:
         bar = {"desc": "caching", "unit": "case", "total": len(entries), "disable": not entries}
         if self.num_workers < 2 or len(entries) < 2:
             for entry, place in tqdm(zip(entries, places, strict=True), **bar):
@@ -101,14 +97,16 @@ class CachedCases(Sequence[dict[str, Any]]):
                 pass
 
 
+def _is_made(place: Path) -> bool:
+    return (place / "case.json").is_file()
+
+
 def _make(entry: dict[str, Any], place: Path, transform: Transform, keys: Sequence[str]) -> None:
     torch.set_num_threads(1)
     result = transform(entry)
-    shape: tuple[int, ...] = ()
     for key in keys:
         array: NDArray[Any] = np.asarray(result[key])
         array = array.astype(np.float16 if array.dtype.kind == "f" else np.uint8)
         with written_whole(place / f"{key}.npy") as beside:
             np.save(beside, array)
-        shape = array.shape[1:]
-    write_json(place / "case.json", {"case": entry["case"], "spatial_shape": list(shape)})  # last: it is finished
+    write_json(place / "case.json", {"case": entry["case"]})  # last: it is finished

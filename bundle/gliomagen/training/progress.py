@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
-from ignite.metrics import Average
+from ignite.metrics import Loss
 from monai.inferers import Inferer
 from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from ..pictures import PictureRow, picture_grid
 logger = logging.getLogger(__name__)
 
 
-class MeanLoss(Average):
+class MeanLoss(Loss):
     """Mean of a loss over the samples of an evaluation.
 
     Args:
@@ -32,7 +32,10 @@ class MeanLoss(Average):
     """
 
     def __init__(self, loss_function: Callable[[Tensor, Tensor], Tensor]) -> None:
-        super().__init__(output_transform=lambda out: loss_function(out[Keys.PRED], out[Keys.LABEL]))
+        super().__init__(
+            lambda prediction, target: loss_function(prediction, target).mean(),
+            output_transform=lambda out: (out[Keys.PRED], out[Keys.LABEL]),
+        )
 
 
 class RunLog:
@@ -100,7 +103,7 @@ class Progress:
 
     def _reset(self) -> None:
         self.loss: Tensor | float = 0.0
-        self.count, self.waited, self.since = 0, 0.0, time.perf_counter()
+        self.count, self.waited, self.spent = 0, 0.0, 0.0
 
     def _asked(self, engine: Engine) -> None:
         self.asked = time.perf_counter()
@@ -110,19 +113,19 @@ class Progress:
 
     def _stepped(self, engine: Engine) -> None:
         step = engine.state.iteration
+        self.spent += time.perf_counter() - self.asked
         self.loss = self.loss + engine.state.output[Keys.LOSS]
         self.count += 1
         self.bar.update()
         if step % self.interval == 0 or step == self.max_steps:
-            spent = time.perf_counter() - self.since
             loss = float(self.loss) / self.count
-            wait = self.waited / spent
+            wait = self.waited / self.spent
             self.log.write(
                 step,
                 loss=loss,
                 gradient_norm=float(engine.state.output["gradient_norm"]),
                 learning_rate=engine.optimizer.param_groups[0]["lr"],
-                seconds_per_step=spent / self.count,
+                seconds_per_step=self.spent / self.count,
                 data_wait=wait,
             )
             self.bar.set_postfix_str(f"loss {loss:.4f}, waiting for data {wait:.0%}")
@@ -159,7 +162,8 @@ class Validation:
             return
         logger.info("validating at step %d", step)
         self.evaluator.run(step)
-        self.log.write(step, validation_loss=float(self.evaluator.state.metric_dict_key_value()))
+        state = self.evaluator.state
+        self.log.write(step, validation_loss=float(state.metrics[state.key_metric_name]))
 
 
 class SamplePictures:

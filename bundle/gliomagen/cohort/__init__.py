@@ -1,0 +1,1 @@
+"""Real scans to a checked, prepared, split cohort; and the procedural phantom cohort."""

@@ -1,0 +1,1 @@
+"""Judging synthetic cohorts: fidelity, diversity, mask faithfulness, privacy, downstream benefit; one report."""

@@ -1,0 +1,136 @@
+"""The whole way on phantoms: a cohort, its preparation, a short training, synthesis, a picture to judge by.
+
+Called by ``scripts/demo.sh``. Every step is an ordinary bundle run, whose output goes to ``OUT/logs``; steps that
+are done are passed over by the workflows themselves, so running it again continues.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from gliomagen.errors import GliomaGenError
+from gliomagen.files import read_json
+from gliomagen.labels import CONTRASTS
+from gliomagen.pictures import PictureRow, picture_grid
+from gliomagen.volume import read_volume
+
+ROOT = Path(__file__).resolve().parent.parent
+CASES = 3
+
+
+@contextmanager
+def step(headline: str) -> Iterator[None]:
+    """Prints what is being done, and how long it took."""
+    print(f"{headline} … ", end="", flush=True)
+    began = time.monotonic()
+    yield
+    print(f"{time.monotonic() - began:.0f} s", flush=True)
+
+
+def run(workflow: str, config: str, log: Path, **options: object) -> None:
+    """Runs one workflow of the bundle; ends the program with the workflow's own message if it fails."""
+    command = [sys.executable, "-m", "monai.bundle", "run", workflow]
+    command += ["--config_file", f"bundle/configs/{config}.yaml"]
+    for name, value in options.items():
+        command += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "w", encoding="utf-8") as file:
+        status = subprocess.run(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT).returncode
+    if status:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        # A user's error is one line; of a chain of tracebacks the first ends with the cause.
+        told = [line for line in lines if line.startswith("error: ")]
+        told = told or [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line)]
+        sys.exit("\n" + "\n".join(told[:1] or lines[-5:]) + f"\n{workflow} stopped; all it said is in {log}")
+
+
+def validation_cases(cohort: Path) -> list[str]:
+    """Returns some cases nobody trained on, one per patient."""
+    case_of: dict[str, str] = {}
+    for entry in read_json(cohort / "cohort.json")["validation"]:
+        case_of.setdefault(entry["patient"], entry["case"])
+    return list(case_of.values())[:CASES]
+
+
+def contrasts_of(folder: Path, case: str) -> np.ndarray:
+    """Reads the contrasts of a case, (C, X, Y, Z)."""
+    volumes = [read_volume(folder / case / f"{case}-{contrast}.nii.gz").to_ras() for contrast in CONTRASTS]
+    return np.stack([volume.data.astype(np.float32) for volume in volumes])
+
+
+def main(out: Path) -> None:
+    """Runs every step below ``out`` and prints the picture's path last."""
+    phantoms, cohort, synthetic, logs = (out / name for name in ("phantoms", "cohort", "synthetic", "logs"))
+    with step("1/5 simulating 10 patients with treated gliomas"):
+        run(
+            "simulating",
+            "phantoms",
+            logs / "simulating.log",
+            output_dir=str(phantoms),
+            patients=10,
+            spatial_size=[64, 72, 56],
+            voxel_mm=3.0,
+            seed=7,
+        )
+    with step("2/5 preparing them as one would prepare BraTS"):
+        run(
+            "preparing",
+            "prepare",
+            logs / "preparing.log",
+            dataset_dir=str(phantoms),
+            output_dir=str(cohort),
+            spatial_size=[64, 64, 48],
+            voxel_mm=[3.0, 3.0, 3.0],
+            validation_fraction=0.3,
+            seed=7,
+        )
+    with step("3/5 training 40 steps, enough to see that it works"):
+        run(
+            "training",
+            "train",
+            logs / "training.log",
+            dataset_dir=str(cohort),
+            output_dir=str(out / "training"),
+            max_steps=40,
+            batch_size=1,
+            warmup=10,
+            checkpoint_interval=20,
+            sample_interval=40,
+            sample_cases=1,
+        )
+    with step("4/5 synthesizing from masks nobody trained on, with the weights that come along"):
+        run(
+            "inferring",
+            "inference",
+            logs / "inferring.log",
+            dataset_dir=str(cohort),
+            output_dir=str(synthetic),
+        )
+    picture = out / "real-beside-synthetic.png"
+    with step("5/5 drawing real beside synthetic"):
+        rows = []
+        for case in validation_cases(cohort):
+            mask = read_volume(cohort / case / f"{case}-seg.nii.gz").to_ras()
+            volumes = {
+                "real (phantom)": contrasts_of(cohort, case),
+                "synthetic": contrasts_of(synthetic, case),
+            }
+            rows.append(PictureRow(title=case, label=mask.data, volumes=volumes, voxel_mm=mask.voxel_mm))
+        picture_grid(picture, rows)
+    print(picture)
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]).resolve())
+    except GliomaGenError as error:
+        sys.exit(f"\nerror: {error}")

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# The tests: bash scripts/test.sh                  everything: style, types, tests
+#            bash scripts/test.sh tests/test_volume.py -k gzip    pytest with these arguments, nothing else
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/environment.sh
+use_environment test nnunet generative
+
+# Small tensors on a few cores: more threads only wait for each other, and results do not hang on their number.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" MPLBACKEND=Agg
+# nnU-Net brings torchvision, and package registries hold its CUDA build only: beside a CPU build of torch it fails
+# to import, and torchmetrics with it. tests/support/sitecustomize.py mends that, in child processes too.
+if ! python -c 'import torchvision' 2>/dev/null; then
+    export PYTHONPATH="$PWD/tests/support${PYTHONPATH:+:$PYTHONPATH}"
+fi
+
+if [ $# -gt 0 ]; then
+    exec python -m pytest "$@"
+fi
+python -m ruff check .
+python -m ruff format --check .
+python -m mypy bundle/gliomagen
+# One worker per core of the smallest machine we care for; a file stays with a worker, so that its fixtures are made once.
+exec python -m pytest -q -n 2 --dist loadfile

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Makes bundle/models/model.pt again: phantoms, preparation, training. About an hour on two cores; rerunning continues.
+#   bash scripts/train_demonstration.sh [WORK_FOLDER]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/environment.sh
+use_environment
+work=${1:-demonstration}
+run() { python -m monai.bundle run "$1" --config_file "bundle/configs/$2.yaml" "${@:3}"; }
+
+run simulating phantoms --output_dir "$work/challenge" \
+  --patients 240 --spatial_size "[64,72,56]" --voxel_mm 3.0 --seed 0
+run preparing prepare --dataset_dir "$work/challenge" --output_dir "$work/cohort" \
+  --spatial_size "[64,64,48]" --voxel_mm "[3.0,3.0,3.0]" --validation_fraction 0.1
+run training train --dataset_dir "$work/cohort" --output_dir "$work/run" \
+  --max_steps 5000 --decay_from 1500 --augment 0.15 \
+  --data_terms "procedural phantoms: no patient data; a demonstration, not for use on patients"
+
+cp "$work/run/model.pt" "$work/run/model.json" bundle/models/
+cp "$work/run/log.jsonl" bundle/docs/demonstration_log.jsonl
