@@ -1,91 +1,14 @@
-"""What many tests share: a tiny prepared cohort, the bundle's configs, the real scans where they are."""
+"""Fixtures that many tests share."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-
-from gliomagen.files import write_json
-from gliomagen.labels import CONTRASTS, LABEL_NAMES
-from gliomagen.volume import Volume, write_volume
-
-ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = ROOT / "bundle" / "configs"
-REAL = ROOT.parent / "shared" / "data"
-
-
-def write_prepared_case(folder: Path, case: str, *, size: tuple[int, ...], seed: int) -> dict[str, Any]:
-    """Writes an ellipsoid head with a ball of each tumour label and returns its cohort entry."""
-    rng = np.random.default_rng(seed)
-    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in size], indexing="ij"))
-    label = ((grid**2).sum(0) < 0.8).astype(np.uint8)
-    for number in (2, 3, 4, 5):
-        centre = rng.uniform(-0.4, 0.4, 3).reshape(3, 1, 1, 1)
-        label[((grid - centre) ** 2).sum(0) < 0.06] = number
-    affine = np.diag([3.0, 3.0, 3.0, 1.0])
-    entry: dict[str, Any] = {"case": case, "patient": case.rsplit("-", 1)[0], "label": f"{case}/{case}-seg.nii.gz"}
-    write_volume(folder / entry["label"], Volume(data=label, affine=affine))
-    for i, contrast in enumerate(CONTRASTS):
-        means = np.array([0, 0.4, 0.2 + 0.1 * i, 0.7, 0.9, 0.1 + 0.2 * i])
-        image = np.clip(means[label] + 0.05 * rng.standard_normal(size), 0, 1) * (label > 0)
-        entry[contrast] = f"{case}/{case}-{contrast}.nii.gz"
-        write_volume(folder / entry[contrast], Volume(data=image.astype(np.float32), affine=affine))
-    return entry
-
-
-def write_prepared_cohort(folder: Path, *, training: int, validation: int, size: tuple[int, ...] = (16, 16, 16)) -> Path:
-    """Writes a small prepared cohort as ``preparing`` does."""
-    entries = [
-        write_prepared_case(folder, f"BraTS-GLI-{90000 + i}-100", size=size, seed=i) for i in range(training + validation)
-    ]
-    write_json(
-        folder / "cohort.json",
-        {
-            "format": "gliomagen-cohort",
-            "format_version": 1,
-            "package_version": "0",
-            "contrasts": list(CONTRASTS),
-            "labels": {str(k): v for k, v in LABEL_NAMES.items()},
-            "label_convention": "prepared",
-            "spatial_size": list(size),
-            "voxel_mm": [3.0, 3.0, 3.0],
-            "seed": 0,
-            "preparation": {},
-            "training": entries[:training],
-            "validation": entries[training:],
-            "rejected": [],
-        },
-    )
-    return folder
+from helpers import write_prepared_cohort
 
 
 @pytest.fixture(scope="session")
 def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared cohort of six training cases and two validation cases, 16x16x16."""
     return write_prepared_cohort(tmp_path_factory.mktemp("cohort"), training=6, validation=2)
-
-
-def bundle_run(run_id: str, *configs: str, cwd: Path = ROOT, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Runs a workflow as a user does."""
-    return subprocess.run(
-        bundle_command(run_id, *configs, **options), cwd=cwd, env=run_environment(), capture_output=True, text=True, timeout=600
-    )
-
-
-def bundle_command(run_id: str, *configs: str, **options: Any) -> list[str]:
-    """The command line of a workflow."""
-    paths = [str(CONFIGS / name) for name in configs]
-    files = paths[0] if len(paths) == 1 else str(paths)
-    flags = [part for name, value in options.items() for part in (f"--{name.replace('__', '#')}", str(value))]
-    return [sys.executable, "-m", "monai.bundle", "run", run_id, "--config_file", files, *flags]
-
-
-def run_environment() -> dict[str, str]:
-    """One thread a process: tests run side by side."""
-    return {**os.environ, "OMP_NUM_THREADS": "1"}

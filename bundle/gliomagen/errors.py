@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
 from types import TracebackType
+
+_FROM_WORKER = re.compile(r"^gliomagen\.errors\.GliomaGenError: (.+)$", re.MULTILINE)
 
 
 class GliomaGenError(Exception):
@@ -18,6 +21,8 @@ def _first_cause(error: BaseException | None) -> str | None:
             return str(error)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             return f"{error.filename or 'output'}: no space left on the device; free some or choose another output_dir"
+        if found := _FROM_WORKER.findall(str(error)):  # a data worker sends its traceback as text
+            return str(found[-1])
         error = error.__cause__ or error.__context__
     return None
 

@@ -66,7 +66,7 @@ class LoadVolume(Transform):
 class LoadVolumesd(MapTransform):
     """Dictionary version of :class:`LoadVolume`: every key that holds a path becomes its image.
 
-    A 4-D file that several keys name is read once.
+    What is a tensor already stays as it is. A 4-D file that several keys name is read once.
 
     Args:
         keys: Contrasts and label.
@@ -87,7 +87,8 @@ class LoadVolumesd(MapTransform):
             GliomaGenError: A key is missing, or as for :class:`LoadVolume`.
         """
         case = dict(data)
-        wanted = present(case, self.keys, allow_missing=self.allow_missing_keys)
+        here = present(case, self.keys, allow_missing=self.allow_missing_keys)
+        wanted = [key for key in here if not isinstance(case[key], torch.Tensor)]
         paths = [_path(case[key]) for key in wanted]
         shared: dict[Path, Volume] = {}
         for key, path in zip(wanted, paths, strict=True):

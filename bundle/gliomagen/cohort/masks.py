@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from ..errors import GliomaGenError
 from ..labels import HEAD, convention
 from ..volume import Volume, read_header
+from .datalist import mask_datalist
 from .geometry import resample
 from .head import AddHeadLabeld
 from .loading import Case, affine_of, file_of, with_geometry
@@ -20,9 +22,31 @@ from .loading import Case, affine_of, file_of, with_geometry
 logger = logging.getLogger(__name__)
 
 
-def unconditional_entries(count: int) -> list[dict[str, Any]]:
-    """Returns entries without a mask, named ``unconditional-000`` and so on."""
-    return [{"case": f"unconditional-{i:03d}"} for i in range(count)]
+def find_masks(
+    *,
+    dataset_dir: str | Path,
+    layout: str,
+    section: str,
+    label_convention: str,
+    contrasts: Sequence[str],
+    unconditional: int = 0,
+) -> list[dict[str, Any]]:
+    """Returns the generator's inputs: label maps under the key ``image``, as hosts of MONAI bundles have it.
+
+    Args:
+        dataset_dir: See :func:`.datalist.mask_datalist`.
+        layout: Of a challenge folder.
+        section: Of a prepared cohort.
+        label_convention: Of the masks. Where it has the head, the scans beside are not read.
+        contrasts: Keys of the scans.
+        unconditional: Return so many entries without a mask instead, named ``unconditional-000`` and so on.
+    """
+    if unconditional:
+        return [{"case": f"unconditional-{i:03d}"} for i in range(unconditional)]
+    masks = mask_datalist(dataset_dir, layout, section, contrasts=contrasts)
+    needed = contrasts if convention(label_convention).background_includes_head else ()
+    kept = ("case", *needed)
+    return [{"image": entry["label"], **{k: entry[k] for k in kept if k in entry}} for entry in masks]
 
 
 class AddMissingMaskd(MapTransform):

@@ -1,0 +1,118 @@
+"""Synthesis from label maps as a user runs it: what comes out must lie on the mask, and be the same when run again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from helpers import CONFIGS, bundle_run, write_prepared_cohort
+from monai.bundle import ConfigParser
+
+from gliomagen.files import file_sha256
+from gliomagen.labels import CONTRASTS
+from gliomagen.provenance import CardWriter
+from gliomagen.volume import Volume, read_volume, write_volume
+
+SMALL = {"channels": "[8,8]", "network_def__norm_num_groups": 4, "network_def__num_head_channels": 8, "precision": "fp32"}
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random network's weights, with a card: 16x16x16 at 3 mm."""
+    path = tmp_path_factory.mktemp("weights") / "model.pt"
+    parser = ConfigParser()
+    parser.read_config(CONFIGS / "inference.yaml")
+    parser.update({"channels": [8, 8], "network_def#norm_num_groups": 4, "network_def#num_head_channels": 8})
+    torch.manual_seed(0)
+    network = parser.get_parsed_content("network_def")
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    torch.save(network.state_dict(), path)
+    geometry = {"spatial_size": [16, 16, 16], "voxel_mm": [3.0, 3.0, 3.0], "contrasts": list(CONTRASTS)}
+    CardWriter(architecture={}, geometry=geometry, cohort_sha256="", patients=["somebody"])(path, 1)
+    return path
+
+
+def contents(folder: Path) -> dict[str, np.ndarray]:
+    """Voxels of every NIfTI file below a folder."""
+    return {str(f.relative_to(folder)): read_volume(f).data for f in sorted(folder.rglob("*.nii.gz"))}
+
+
+def test_prepared_masks(tiny_cohort: Path, weights: Path, tmp_path: Path) -> None:
+    """Same grid as the mask, background exactly 0, provenance beside; a rerun does nothing, or gives the same bits."""
+    options = {"dataset_dir": tiny_cohort, "weights": weights, "steps": 2, **SMALL}
+    done = bundle_run("inferring", "inference.yaml", output_dir=tmp_path / "a", **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for case in ("BraTS-GLI-90006-100", "BraTS-GLI-90007-100"):
+        mask = read_volume(tiny_cohort / case / f"{case}-seg.nii.gz")
+        for contrast in CONTRASTS:
+            image = read_volume(tmp_path / "a" / case / f"{case}-{contrast}.nii.gz")
+            assert image.data.shape == mask.data.shape and np.allclose(image.affine, mask.affine)
+            assert (image.data[mask.data == 0] == 0).all() and image.data.std() > 0
+            assert 0 <= image.data.min() and image.data.max() <= 1
+        facts = json.loads((tmp_path / "a" / case / f"{case}.json").read_text())
+        assert facts["synthetic"] is True and facts["weights_sha256"] == file_sha256(weights)
+        assert facts["network_calls"] == 2 and facts["seed"] == 0 and facts["mask"] == f"{case}-seg.nii.gz"
+    times = {f: f.stat().st_mtime_ns for f in (tmp_path / "a").rglob("*.nii.gz")}
+    (tmp_path / "a" / case / f"{case}.json").unlink()  # as if killed before the last case was finished
+    assert bundle_run("inferring", "inference.yaml", output_dir=tmp_path / "a", **options).returncode == 0
+    changed = {f.parent.name for f, time in times.items() if f.stat().st_mtime_ns != time}
+    assert changed == {case}
+    one = tiny_cohort / case / f"{case}-seg.nii.gz"  # the case alone, from its file
+    done = bundle_run("inferring", "inference.yaml", output_dir=tmp_path / "b", **{**options, "dataset_dir": one})
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, alone = contents(tmp_path / "a" / case), contents(tmp_path / "b" / case)
+    assert first.keys() == alone.keys() and all(np.array_equal(first[k], alone[k]) for k in first)
+    refused = bundle_run("inferring", "inference.yaml", output_dir=tmp_path / "a", **{**options, "seed": 1})
+    assert refused.returncode != 0 and "was made with seed 0, not 1" in refused.stderr
+
+
+def test_challenge_masks_on_their_own_grid(weights: Path, tmp_path: Path) -> None:
+    """A challenge's folder, turned axes, 1 mm, sizes the network cannot take: the result still lies on its mask."""
+    case, rng = "BraTS-GLI-00001-100", np.random.default_rng(0)
+    affine = np.array([[-1.5, 0, 0, 20], [0, -1.5, 0, 15], [0, 0, 1.5, -10], [0, 0, 0, 1.0]])
+    seg = np.zeros((30, 26, 22), np.uint8)
+    seg[12:16, 10:14, 9:12] = 3
+    brain = np.zeros(seg.shape, bool)
+    brain[4:26, 4:22, 3:19] = True
+    write_volume(tmp_path / "in" / case / f"{case}-seg.nii.gz", Volume(data=seg, affine=affine))
+    for contrast in CONTRASTS:
+        scan = (rng.uniform(100, 200, seg.shape) * brain).astype(np.float32)
+        write_volume(tmp_path / "in" / case / f"{case}-{contrast}.nii.gz", Volume(data=scan, affine=affine))
+    options = {"weights": weights, "steps": 1, "label_convention": "brats2024", **SMALL}
+    done = bundle_run("inferring", "inference.yaml", dataset_dir=tmp_path / "in", output_dir=tmp_path / "out", **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    image = nib.load(tmp_path / "out" / case / f"{case}-t1c.nii.gz")
+    assert image.shape == seg.shape and np.allclose(image.affine, affine)
+    data = np.asarray(image.dataobj)
+    assert (data[~brain] == 0).all() and (data[brain] > 0).mean() > 0.5
+
+
+def test_unconditional_and_lesion_only(weights: Path, tmp_path: Path) -> None:
+    """Without a mask, samples on the weights' grid; with a lesion alone, the generator makes the head."""
+    options = {"weights": weights, "steps": 1, **SMALL}
+    done = bundle_run("inferring", "inference.yaml", output_dir=tmp_path / "none", unconditional=2, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, second = (read_volume(tmp_path / "none" / f"unconditional-00{i}" / f"unconditional-00{i}-t1c.nii.gz") for i in (0, 1))
+    assert first.data.shape == (16, 16, 16) and first.voxel_mm == (3, 3, 3)
+    assert not np.array_equal(first.data, second.data)
+    label = np.zeros((16, 16, 16), np.uint8)
+    label[6:9, 6:9, 6:9] = 1
+    write_volume(tmp_path / "m" / "x-seg.nii.gz", Volume(data=label, affine=np.diag([3.0, 3, 3, 1])))
+    done = bundle_run(
+        "inferring", "inference.yaml", dataset_dir=tmp_path / "m", output_dir=tmp_path / "o", label_convention="binary", **options
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (read_volume(tmp_path / "o" / "x" / "x-t1c.nii.gz").data[label == 0] > 0).any()
+
+
+def test_a_cohort_of_another_size(weights: Path, tmp_path: Path) -> None:
+    """The network is convolutional: a prepared mask of another size, a multiple of 16, keeps its own grid."""
+    cohort = write_prepared_cohort(tmp_path / "cohort", training=1, validation=1, size=(32, 16, 16))
+    options = {"weights": weights, "steps": 1, "section": "all", **SMALL}
+    assert bundle_run("inferring", "inference.yaml", dataset_dir=cohort, output_dir=tmp_path / "o", **options).returncode == 0
+    assert len(contents(tmp_path / "o")) == 8 and all(v.shape == (32, 16, 16) for v in contents(tmp_path / "o").values())
