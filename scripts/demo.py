@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from gliomagen.errors import GliomaGenError
+from gliomagen.evaluation.painter import LabelPainter
 from gliomagen.files import read_json
 from gliomagen.labels import CONTRASTS
 from gliomagen.pictures import PictureRow, picture_grid
@@ -61,10 +62,22 @@ def validation_cases(cohort: Path) -> list[str]:
     return list(case_of.values())[:CASES]
 
 
+def falling_loss(log: Path) -> str:
+    """Says how the training loss went."""
+    losses = [(e["step"], e["loss"]) for e in map(json.loads, log.read_text().splitlines()) if "loss" in e]
+    return "loss " + ", ".join(f"{loss:.2f} at step {at}" for at, loss in losses)
+
+
 def contrasts_of(folder: Path, case: str) -> np.ndarray:
     """Reads the contrasts of a case, (C, X, Y, Z)."""
     volumes = [read_volume(folder / case / f"{case}-{contrast}.nii.gz").to_ras() for contrast in CONTRASTS]
     return np.stack([volume.data.astype(np.float32) for volume in volumes])
+
+
+def training_cases(cohort: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Reads the training cases, (C, X, Y, Z) and labels (X, Y, Z)."""
+    for entry in read_json(cohort / "cohort.json")["training"]:
+        yield contrasts_of(cohort, entry["case"]), read_volume(cohort / entry["label"]).to_ras().data
 
 
 def main(out: Path) -> None:
@@ -107,6 +120,7 @@ def main(out: Path) -> None:
             sample_interval=40,
             sample_cases=1,
         )
+    print(f"    {falling_loss(out / 'training' / 'log.jsonl')}", flush=True)
     with step("4/5 synthesizing from masks nobody trained on, with the weights that come along"):
         run(
             "inferring",
@@ -117,12 +131,14 @@ def main(out: Path) -> None:
         )
     picture = out / "real-beside-synthetic.png"
     with step("5/5 drawing real beside synthetic"):
+        painter = LabelPainter().fit(training_cases(cohort))  # what a mask alone would give
         rows = []
         for case in validation_cases(cohort):
             mask = read_volume(cohort / case / f"{case}-seg.nii.gz").to_ras()
             volumes = {
                 "real (phantom)": contrasts_of(cohort, case),
                 "synthetic": contrasts_of(synthetic, case),
+                "label painter": painter.paint(mask.data, seed=0, case=case),
             }
             rows.append(PictureRow(title=case, label=mask.data, volumes=volumes, voxel_mm=mask.voxel_mm))
         picture_grid(picture, rows)

@@ -28,7 +28,11 @@ def write_prepared_case(folder: Path, case: str, *, size: tuple[int, ...], seed:
         centre = rng.uniform(-0.4, 0.4, 3).reshape(3, 1, 1, 1)
         label[((grid - centre) ** 2).sum(0) < 0.06] = number
     affine = np.diag([3.0, 3.0, 3.0, 1.0])
-    entry: dict[str, Any] = {"case": case, "patient": case.rsplit("-", 1)[0], "label": f"{case}/{case}-seg.nii.gz"}
+    entry: dict[str, Any] = {
+        "case": case,
+        "patient": case.rsplit("-", 1)[0],
+        "label": f"{case}/{case}-seg.nii.gz",
+    }
     write_volume(folder / entry["label"], Volume(data=label, affine=affine))
     for i, contrast in enumerate(CONTRASTS):
         means = np.array([0, 0.4, 0.2 + 0.1 * i, 0.7, 0.9, 0.1 + 0.2 * i])
@@ -38,10 +42,13 @@ def write_prepared_case(folder: Path, case: str, *, size: tuple[int, ...], seed:
     return entry
 
 
-def write_prepared_cohort(folder: Path, *, training: int, validation: int, size: tuple[int, ...] = (16, 16, 16)) -> Path:
+def write_prepared_cohort(
+    folder: Path, *, training: int, validation: int, size: tuple[int, ...] = (16, 16, 16)
+) -> Path:
     """Writes a small prepared cohort as ``preparing`` does."""
     entries = [
-        write_prepared_case(folder, f"BraTS-GLI-{90000 + i}-100", size=size, seed=i) for i in range(training + validation)
+        write_prepared_case(folder, f"BraTS-GLI-{90000 + i}-100", size=size, seed=i)
+        for i in range(training + validation)
     ]
     write_json(
         folder / "cohort.json",
@@ -64,10 +71,17 @@ def write_prepared_cohort(folder: Path, *, training: int, validation: int, size:
     return folder
 
 
-def bundle_run(run_id: str, *configs: str, cwd: Path = ROOT, **options: Any) -> subprocess.CompletedProcess[str]:
+def bundle_run(
+    run_id: str, *configs: str, cwd: Path = ROOT, **options: Any
+) -> subprocess.CompletedProcess[str]:
     """Runs a workflow as a user does."""
     return subprocess.run(
-        bundle_command(run_id, *configs, **options), cwd=cwd, env=run_environment(), capture_output=True, text=True, timeout=600
+        bundle_command(run_id, *configs, **options),
+        cwd=cwd,
+        env=run_environment(),
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
 
 

@@ -1,14 +1,11 @@
-"""A file that is half there looks finished to the next run; an error nobody can read helps nobody."""
+"""A file that is half there looks finished to the next run."""
 
 import errno
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from gliomagen import errors
 from gliomagen.errors import GliomaGenError
 from gliomagen.files import content_sha256, file_sha256, read_json, write_json, written_whole
 
@@ -55,39 +52,6 @@ def test_a_full_disk_is_one_line_with_the_file(tmp_path: Path, monkeypatch: pyte
     assert "a.json" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
-
-
-def ended_by(code: str) -> "subprocess.CompletedProcess[str]":
-    package = Path(errors.__file__).parent.parent
-    start = f"import sys; sys.path.insert(0, {str(package)!r}); from gliomagen.errors import *; print_errors_as_one_line()\n"
-    return subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True)
-
-
-@pytest.mark.parametrize(
-    ("code", "line"),
-    [
-        ("raise GliomaGenError('a.nii: broken; fetch it again')", "error: a.nii: broken; fetch it again\n"),
-        (  # as MONAI's config parser wraps it
-            "try: raise GliomaGenError('a.nii: broken')\nexcept Exception as e: raise RuntimeError('Failed to ...') from e",
-            "error: a.nii: broken\n",
-        ),
-        (
-            "import errno\nraise OSError(errno.ENOSPC, 'No space left on device', 'out/a.pt')",
-            "error: out/a.pt: no space left on the device; free some or choose another output_dir\n",
-        ),
-    ],
-)
-def test_a_users_error_ends_the_program_with_one_line(code: str, line: str) -> None:
-    ended = ended_by(code)
-    assert ended.stderr == line
-    assert ended.returncode == 1
-
-
-def test_a_programming_error_keeps_its_traceback() -> None:
-    ended = ended_by("{}['x']")
-    assert "Traceback" in ended.stderr
-    assert "KeyError" in ended.stderr
-    assert ended.returncode == 1
 
 
 def test_unreadable_json_names_the_file(tmp_path: Path) -> None:

@@ -17,7 +17,12 @@ from gliomagen.labels import CONTRASTS
 from gliomagen.provenance import CardWriter
 from gliomagen.volume import Volume, read_volume, write_volume
 
-SMALL = {"channels": "[8,8]", "network_def__norm_num_groups": 4, "network_def__num_head_channels": 8, "precision": "fp32"}
+SMALL = {
+    "channels": "[8,8]",
+    "network_def__norm_num_groups": 4,
+    "network_def__num_head_channels": 8,
+    "precision": "fp32",
+}
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +68,9 @@ def test_prepared_masks(tiny_cohort: Path, weights: Path, tmp_path: Path) -> Non
     changed = {f.parent.name for f, time in times.items() if f.stat().st_mtime_ns != time}
     assert changed == {case}
     one = tiny_cohort / case / f"{case}-seg.nii.gz"  # the case alone, from its file
-    done = bundle_run("inferring", "inference.yaml", output_dir=tmp_path / "b", **{**options, "dataset_dir": one})
+    done = bundle_run(
+        "inferring", "inference.yaml", output_dir=tmp_path / "b", **{**options, "dataset_dir": one}
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     first, alone = contents(tmp_path / "a" / case), contents(tmp_path / "b" / case)
     assert first.keys() == alone.keys() and all(np.array_equal(first[k], alone[k]) for k in first)
@@ -84,7 +91,9 @@ def test_challenge_masks_on_their_own_grid(weights: Path, tmp_path: Path) -> Non
         scan = (rng.uniform(100, 200, seg.shape) * brain).astype(np.float32)
         write_volume(tmp_path / "in" / case / f"{case}-{contrast}.nii.gz", Volume(data=scan, affine=affine))
     options = {"weights": weights, "steps": 1, "label_convention": "brats2024", **SMALL}
-    done = bundle_run("inferring", "inference.yaml", dataset_dir=tmp_path / "in", output_dir=tmp_path / "out", **options)
+    done = bundle_run(
+        "inferring", "inference.yaml", dataset_dir=tmp_path / "in", output_dir=tmp_path / "out", **options
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     image = nib.load(tmp_path / "out" / case / f"{case}-t1c.nii.gz")
     assert image.shape == seg.shape and np.allclose(image.affine, affine)
@@ -97,14 +106,22 @@ def test_unconditional_and_lesion_only(weights: Path, tmp_path: Path) -> None:
     options = {"weights": weights, "steps": 1, **SMALL}
     done = bundle_run("inferring", "inference.yaml", output_dir=tmp_path / "none", unconditional=2, **options)
     assert done.returncode == 0, done.stdout + done.stderr
-    first, second = (read_volume(tmp_path / "none" / f"unconditional-00{i}" / f"unconditional-00{i}-t1c.nii.gz") for i in (0, 1))
+    first, second = (
+        read_volume(tmp_path / "none" / f"unconditional-00{i}" / f"unconditional-00{i}-t1c.nii.gz")
+        for i in (0, 1)
+    )
     assert first.data.shape == (16, 16, 16) and first.voxel_mm == (3, 3, 3)
     assert not np.array_equal(first.data, second.data)
     label = np.zeros((16, 16, 16), np.uint8)
     label[6:9, 6:9, 6:9] = 1
     write_volume(tmp_path / "m" / "x-seg.nii.gz", Volume(data=label, affine=np.diag([3.0, 3, 3, 1])))
     done = bundle_run(
-        "inferring", "inference.yaml", dataset_dir=tmp_path / "m", output_dir=tmp_path / "o", label_convention="binary", **options
+        "inferring",
+        "inference.yaml",
+        dataset_dir=tmp_path / "m",
+        output_dir=tmp_path / "o",
+        label_convention="binary",
+        **options,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (read_volume(tmp_path / "o" / "x" / "x-t1c.nii.gz").data[label == 0] > 0).any()
@@ -114,5 +131,12 @@ def test_a_cohort_of_another_size(weights: Path, tmp_path: Path) -> None:
     """The network is convolutional: a prepared mask of another size, a multiple of 16, keeps its own grid."""
     cohort = write_prepared_cohort(tmp_path / "cohort", training=1, validation=1, size=(32, 16, 16))
     options = {"weights": weights, "steps": 1, "section": "all", **SMALL}
-    assert bundle_run("inferring", "inference.yaml", dataset_dir=cohort, output_dir=tmp_path / "o", **options).returncode == 0
-    assert len(contents(tmp_path / "o")) == 8 and all(v.shape == (32, 16, 16) for v in contents(tmp_path / "o").values())
+    assert (
+        bundle_run(
+            "inferring", "inference.yaml", dataset_dir=cohort, output_dir=tmp_path / "o", **options
+        ).returncode
+        == 0
+    )
+    assert len(contents(tmp_path / "o")) == 8 and all(
+        v.shape == (32, 16, 16) for v in contents(tmp_path / "o").values()
+    )

@@ -41,6 +41,12 @@ def written_whole(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
         raise GliomaGenError(
             f"{path}: cannot be written ({error.strerror or error}); check the folder and its free space"
         ) from error
+    except RuntimeError as error:
+        beside.unlink(missing_ok=True)
+        if "inline_container" not in str(error):
+            raise
+        # torch.save tells of a failed write so, without saying why.
+        raise GliomaGenError(f"{path}: cannot be written whole; check the folder's free space") from error
     except BaseException:
         beside.unlink(missing_ok=True)
         raise

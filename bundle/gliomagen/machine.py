@@ -52,7 +52,9 @@ def resolve_precision(name: str, device: torch.device) -> str:
     if error < 0.02:
         return "bf16"
     if name == "bf16":
-        raise GliomaGenError(f"bf16 convolution is wrong on this machine (relative error {error:.2g}); use fp32")
+        raise GliomaGenError(
+            f"bf16 convolution is wrong on this machine (relative error {error:.2g}); use fp32"
+        )
     logger.warning("bf16 convolution is wrong on this machine (relative error %.2g); using fp32", error)
     return "fp32"
 

@@ -67,8 +67,14 @@ def read_card(weights: str | Path) -> dict[str, Any]:
     """Reads the card of a weight file and checks that it belongs to it.
 
     Raises:
-        GliomaGenError: There is none, or the weights are not those it was written for.
+        GliomaGenError: Weights or card are missing, or the weights are not those it was written for.
     """
+    if not Path(weights).is_file():
+        raise GliomaGenError(f"{weights}: no weights there; train first, or set the option weights")
+    if not card_path(weights).is_file():
+        raise GliomaGenError(
+            f"{card_path(weights)}: not found; the card of the weights belongs beside them, copy both"
+        )
     card: dict[str, Any] = read_json(card_path(weights))
     if card.get("sha256") != file_sha256(weights):
         raise GliomaGenError(f"{weights}: is not the file its card {card_path(weights).name} was written for")

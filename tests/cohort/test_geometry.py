@@ -203,6 +203,23 @@ def test_sizes_the_network_cannot_halve_are_refused_at_once(size: Any, voxel_mm:
         FitGeometry(spatial_size=size, voxel_mm=voxel_mm)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"spatial_size": [128, 128, "null"]},  # what the command line makes of [128,128,null]
+        {"voxel_mm": [1.0, 1.0, "null"]},
+        {"spatial_size": [128, 128, 96.5]},
+        {"spatial_size": [128, 128, 0]},
+        {"spatial_size": [128, 128]},
+        {"spatial_size": 128},
+        {"voxel_mm": "1.25"},
+    ],
+)
+def test_what_is_no_size_is_refused_at_once(options: dict[str, Any]) -> None:
+    with pytest.raises(GliomaGenError, match=f"^{next(iter(options))} .*give three positive .*None"):
+        FitGeometry(**options)
+
+
 def test_what_is_cut_off_is_counted() -> None:
     """A silent crop of a lesion would be a wrong burden later."""
     source = affine((1.0, 1.0, 1.0))

@@ -21,7 +21,9 @@ def test_equals_the_matrix_by_definition() -> None:
     image = torch.arange(8.0).reshape(1, 1, 2, 2, 2)
     pair = torch.tensor([[1.0, 1.0], [1.0, -1.0]]) / 2**0.5
     expected = torch.einsum("ai,bj,ck,ijk->abc", pair, pair, pair, image[0, 0])
-    bands = HaarBasis(spatial_dims=3)(image)[0, :, 0, 0, 0]  # band index: last axis is the most significant bit
+    bands = HaarBasis(spatial_dims=3)(image)[
+        0, :, 0, 0, 0
+    ]  # band index: last axis is the most significant bit
     assert torch.allclose(bands.reshape(2, 2, 2), expected.permute(2, 1, 0), atol=1e-6)
 
 

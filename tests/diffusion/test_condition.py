@@ -6,8 +6,8 @@ import torch
 
 from gliomagen.diffusion.condition import make_condition, one_hot
 from gliomagen.diffusion.objective import region_weight
-from gliomagen.diffusion.tasks import TASKS, DrawNoised, DrawTaskd
 from gliomagen.diffusion.process import RectifiedFlow
+from gliomagen.diffusion.tasks import TASKS, DrawNoised, DrawTaskd
 
 
 @pytest.fixture
@@ -27,7 +27,9 @@ def test_channels_are_those_of_the_design(label: torch.Tensor) -> None:
     channels = make_condition(label, num_labels=5, contrasts=4, voxels=image, voxels_known=where).channels()
     assert channels.shape == (1, 14, 16, 16, 16)
     assert torch.equal(channels[:, 5], torch.ones_like(channels[:, 5]))
-    assert torch.equal(channels[:, 7, ..., 3], image[:, 1, ..., 3]) and channels[:, 7, ..., :3].abs().sum() == 0
+    assert (
+        torch.equal(channels[:, 7, ..., 3], image[:, 1, ..., 3]) and channels[:, 7, ..., :3].abs().sum() == 0
+    )
     assert torch.equal(channels[:, 10:], where.float())
 
 
@@ -46,7 +48,12 @@ def test_lesion_of_unknown_kind_is_shared(label: torch.Tensor) -> None:
 def test_unknown_voxels_may_be_anything(label: torch.Tensor) -> None:
     image = torch.full((1, 4, 16, 16, 16), torch.nan)
     where = torch.zeros_like(image, dtype=torch.bool)
-    assert not make_condition(label, num_labels=5, contrasts=4, voxels=image, voxels_known=where).channels().isnan().any()
+    assert (
+        not make_condition(label, num_labels=5, contrasts=4, voxels=image, voxels_known=where)
+        .channels()
+        .isnan()
+        .any()
+    )
 
 
 def test_region_weight_counts_lesions_more_where_labels_are_given(label: torch.Tensor) -> None:
@@ -84,7 +91,9 @@ def test_every_task_leaves_something_to_make(task: str, shape: tuple[int, ...]) 
 def test_tasks_work_without_a_lesion_or_a_head() -> None:
     for label in (np.zeros((1, 16, 16, 16), np.uint8), np.ones((1, 16, 16, 16), np.uint8)):
         for task in TASKS:
-            DrawTaskd(keys="image", shares={task: 1}).set_random_state(0)({"image": torch.zeros(4, 16, 16, 16), "label": label})
+            DrawTaskd(keys="image", shares={task: 1}).set_random_state(0)(
+                {"image": torch.zeros(4, 16, 16, 16), "label": label}
+            )
 
 
 def test_draws_depend_on_the_seed_alone() -> None:

@@ -9,6 +9,7 @@ from monai.networks.nets import DiffusionModelUNet
 from gliomagen.diffusion.basis import HaarBasis, IdentityBasis
 from gliomagen.diffusion.inferer import SynthesisInferer
 from gliomagen.diffusion.process import CosineDDPM, RectifiedFlow
+from gliomagen.errors import GliomaGenError
 
 
 def network(dims: int, *, factor: int, contrasts: int = 4) -> DiffusionModelUNet:
@@ -29,7 +30,9 @@ def network(dims: int, *, factor: int, contrasts: int = 4) -> DiffusionModelUNet
 
 
 def inferer(dims: int = 3, **options: Any) -> SynthesisInferer:
-    return SynthesisInferer(basis=HaarBasis(spatial_dims=dims), process=RectifiedFlow(), **{"steps": 3, **options})
+    return SynthesisInferer(
+        basis=HaarBasis(spatial_dims=dims), process=RectifiedFlow(), **{"steps": 3, **options}
+    )
 
 
 @pytest.fixture
@@ -93,7 +96,9 @@ def test_known_voxels_come_back_exactly(label: torch.Tensor, axis: int) -> None:
 def test_known_voxels_reach_their_surroundings(label: torch.Tensor) -> None:
     net, where = network(3, factor=8), torch.zeros(2, 4, 16, 16, 32, dtype=torch.bool)
     where[..., :16] = True
-    dark, bright = (inferer()(label, net, voxels=torch.full(where.shape, v), voxels_known=where) for v in (0.1, 0.9))
+    dark, bright = (
+        inferer()(label, net, voxels=torch.full(where.shape, v), voxels_known=where) for v in (0.1, 0.9)
+    )
     assert not torch.allclose(dark[..., 16:], bright[..., 16:])
 
 
@@ -116,5 +121,5 @@ def test_reference_recipe(label: torch.Tensor) -> None:
 
 
 def test_wrong_size_is_named() -> None:
-    with pytest.raises(ValueError, match=r"\(16, 20, 16\) is not a multiple of 16"):
+    with pytest.raises(GliomaGenError, match=r"\(16, 20, 16\) is not a multiple of 16"):
         inferer()(torch.zeros(1, 1, 16, 20, 16), network(3, factor=8))

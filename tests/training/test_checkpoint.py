@@ -23,11 +23,15 @@ def test_newest_is_found_and_old_ones_go(tmp_path: Path) -> None:
         store.save(step, {"network": {"w": torch.tensor(float(step))}})
     step, state = store.newest() or (0, {})
     assert step == 6 and state["network"]["w"] == 6
-    assert sorted(p.name for p in tmp_path.iterdir()) == [f"step_0000000{k}.{e}" for k in (4, 6) for e in ("json", "pt")]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        f"step_0000000{k}.{e}" for k in (4, 6) for e in ("json", "pt")
+    ]
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "facts"])
-def test_damaged_newest_falls_back_and_says_so(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_newest_falls_back_and_says_so(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
     store = _store(tmp_path)
     for step in (2, 4):
         store.save(step, {"network": {"w": torch.full((100,), float(step))}})

@@ -26,7 +26,9 @@ def test_sample_depends_on_seed_and_number_alone() -> None:
     backwards = {n: other[n]["image"] for n in reversed(range(12))}
     assert all(torch.equal(torch.as_tensor(expected[n]), torch.as_tensor(backwards[n])) for n in range(12))
     another = NumberedDataset(data=CASES, transform=_random(), seed=1)
-    assert any(not torch.equal(torch.as_tensor(expected[n]), torch.as_tensor(another[n]["image"])) for n in range(12))
+    assert any(
+        not torch.equal(torch.as_tensor(expected[n]), torch.as_tensor(another[n]["image"])) for n in range(12)
+    )
 
 
 def _batches(workers: int, start: int = 0) -> list[torch.Tensor]:

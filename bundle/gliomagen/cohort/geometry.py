@@ -44,6 +44,9 @@ class FitGeometry(Transform):
         voxel_mm: Edge lengths of a voxel. None: the source's own.
         multiple: What sizes must be multiples of, for the network's halvings: in-plane always, along the slice
             axis unless ``voxel_mm`` leaves that axis its own.
+
+    Raises:
+        GliomaGenError: A size is not a positive number, or not a multiple.
     """
 
     def __init__(
@@ -53,14 +56,8 @@ class FitGeometry(Transform):
         voxel_mm: Sequence[float | None] = (1.25, 1.25, 1.25),
         multiple: int = 16,
     ) -> None:
-        if len(spatial_size) != 3 or len(voxel_mm) != 3:
-            raise GliomaGenError(
-                "spatial_size and voxel_mm: give three values each (null leaves an axis untouched)"
-            )
-        if any(size is not None and size <= 0 for size in (*spatial_size, *voxel_mm)):
-            raise GliomaGenError(
-                f"spatial_size {list(spatial_size)}, voxel_mm {list(voxel_mm)}: give positive values"
-            )
+        _require_three("spatial_size", spatial_size, int)
+        _require_three("voxel_mm", voxel_mm, (int, float))
         self.spatial_size = tuple(spatial_size)
         self.voxel_mm = tuple(voxel_mm)
         self.multiple = multiple
@@ -140,6 +137,20 @@ class FitGeometry(Transform):
         kept = (turn == np.eye(3)).all(axis=1)  # along these the grid moves onto whole source voxels
         to_source[:3, 3][kept] = np.floor(to_source[:3, 3][kept] + 0.5)
         return to_source, (shape[0], shape[1], shape[2])
+
+
+def _require_three(name: str, values: Any, kinds: type | tuple[type, ...]) -> None:
+    """Refuses what is not three positive numbers or None; the command line makes text of an unquoted null."""
+    good = isinstance(values, Sequence) and len(values) == 3
+    if good and all(
+        v is None or (isinstance(v, kinds) and not isinstance(v, bool) and v > 0) for v in values
+    ):
+        return
+    numbers = "whole numbers" if kinds is int else "numbers"
+    raise GliomaGenError(
+        f"{name} {values!r}: give three positive {numbers}; where an axis stays as it is, null in a file and None "
+        'on the command line, as in "[128,128,None]"'
+    )
 
 
 class FitGeometryd(MapTransform):

@@ -124,7 +124,13 @@ class FitMaskd(MapTransform):
     """
 
     def __init__(
-        self, keys: str, *, grid: str, spatial_size: Sequence[int], voxel_mm: Sequence[float], multiple: int = 16
+        self,
+        keys: str,
+        *,
+        grid: str,
+        spatial_size: Sequence[int],
+        voxel_mm: Sequence[float],
+        multiple: int = 16,
     ) -> None:
         super().__init__(keys)
         if grid not in ("auto", "own", "weights"):
@@ -169,15 +175,24 @@ class FitMaskd(MapTransform):
         size_mm = " x ".join(f"{v:g}" for v in np.linalg.norm(affine[:3, :3], axis=0))
         weights_mm = " x ".join(f"{v:g}" for v in self.voxel_mm)
         if own and not good_voxels:
-            logger.warning("%s: voxels of %s mm, weights trained at %s mm: expect wrong anatomy", file, size_mm, weights_mm)
+            logger.warning(
+                "%s: voxels of %s mm, weights trained at %s mm: expect wrong anatomy",
+                file,
+                size_mm,
+                weights_mm,
+            )
         if not own:
-            logger.info("%s: sampled on the weights' grid (%s mm), brought back to %s mm", file, weights_mm, size_mm)
+            logger.info(
+                "%s: sampled on the weights' grid (%s mm), brought back to %s mm", file, weights_mm, size_mm
+            )
         return own
 
     def _centred(self, label: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[np.float64]:
         """Affine of the weights' grid, RAS+, its middle at the middle of what is labelled (or of the mask)."""
         inside = np.argwhere(label == HEAD)
-        low, high = (inside.min(0), inside.max(0)) if len(inside) else (np.zeros(3), np.array(label.shape) - 1)
+        low, high = (
+            (inside.min(0), inside.max(0)) if len(inside) else (np.zeros(3), np.array(label.shape) - 1)
+        )
         middle = affine[:3, :3] @ ((low + high) / 2) + affine[:3, 3]
         target = np.diag([*self.voxel_mm, 1.0])
         target[:3, 3] = middle - target[:3, :3] @ ((np.array(self.spatial_size) - 1) / 2)
@@ -204,7 +219,10 @@ class RestoreGrid(Transform):
         source = affine_of(item["image"])
         if pred.shape[1:] != label.shape or not np.allclose(source, affine):
             pred = np.stack(
-                [resample(p, source, target_affine=affine, target_shape=label.shape, nearest=False) for p in pred]
+                [
+                    resample(p, source, target_affine=affine, target_shape=label.shape, nearest=False)
+                    for p in pred
+                ]
             )
             pred *= ~((label == 0) & (known > 0))
         if not item["mask_file"]:

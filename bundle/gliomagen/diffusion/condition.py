@@ -42,7 +42,9 @@ class Condition:
         )
 
 
-def one_hot(label: Tensor, *, num_labels: int, unknown_kind: int = LESION, shared: Sequence[int] = TUMOUR) -> Tensor:
+def one_hot(
+    label: Tensor, *, num_labels: int, unknown_kind: int = LESION, shared: Sequence[int] = TUMOUR
+) -> Tensor:
     """Returns the share of each label, background left out.
 
     Args:

@@ -27,7 +27,13 @@ class Denoiser:
     """
 
     def __init__(
-        self, *, network: nn.Module, basis: Basis, process: Process, condition: Condition, guidance: float = 1.0
+        self,
+        *,
+        network: nn.Module,
+        basis: Basis,
+        process: Process,
+        condition: Condition,
+        guidance: float = 1.0,
     ) -> None:
         self.network = network
         self.process = process

@@ -9,6 +9,7 @@ import torch
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
+from ..errors import GliomaGenError
 from ..randomness import torch_generator
 from .basis import Basis
 from .condition import Condition, make_condition
@@ -92,12 +93,16 @@ class SynthesisInferer(Inferer):
             **kwargs: Not used.
 
         Raises:
-            ValueError: A size is not a multiple of 16.
+            GliomaGenError: A size is not a multiple of 16.
         """
-        label = torch.Tensor(inputs).as_subclass(Tensor).round().long()  # plain: MetaTensor slows every operation
+        label = (
+            torch.Tensor(inputs).as_subclass(Tensor).round().long()
+        )  # plain: MetaTensor slows every operation
         bad = [size for size in label.shape[2:] if size % 16]
         if bad:
-            raise ValueError(f"volume size {tuple(label.shape[2:])} is not a multiple of 16; fit the geometry first")
+            raise GliomaGenError(
+                f"volume size {tuple(label.shape[2:])} is not a multiple of 16; fit the geometry first"
+            )
         scaled = None if voxels is None else torch.as_tensor(voxels) * (self.high - self.low) + self.low
         condition = make_condition(
             label,
@@ -125,7 +130,11 @@ class SynthesisInferer(Inferer):
             return self.basis(torch.stack(drawn).to(like.device))  # (B, Cw, *S')
 
         denoiser = Denoiser(
-            network=network, basis=self.basis, process=self.process, condition=condition, guidance=self.guidance
+            network=network,
+            basis=self.basis,
+            process=self.process,
+            condition=condition,
+            guidance=self.guidance,
         )
         denoise = self._keeping_known(denoiser, condition)
         was_training = network.training

@@ -50,7 +50,11 @@ class PrepareDenoising:
     """
 
     def __init__(
-        self, *, num_labels: int = 5, lesion_weight: float = 1.0, data_range: tuple[float, float] = (-1.0, 1.0)
+        self,
+        *,
+        num_labels: int = 5,
+        lesion_weight: float = 1.0,
+        data_range: tuple[float, float] = (-1.0, 1.0),
     ) -> None:
         self.num_labels = num_labels
         self.lesion_weight = lesion_weight
@@ -81,7 +85,12 @@ class PrepareDenoising:
             voxels_known=on["voxels_known"],
         )
         weight = region_weight(on["label"], on["labels_known"], lesion_weight=self.lesion_weight)
-        return image, weight, (), {"condition": condition, "noise": on["noise"].float(), "time": on["time"].float()}
+        return (
+            image,
+            weight,
+            (),
+            {"condition": condition, "noise": on["noise"].float(), "time": on["time"].float()},
+        )
 
 
 class DenoisingInferer(Inferer):

@@ -9,10 +9,11 @@ so that t = 0 is never divided by.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
-import torch
 from torch import Tensor
 
+from ..errors import GliomaGenError
 from .process import CosineDDPM
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
@@ -25,7 +26,7 @@ def _full(z: Tensor, t: Tensor) -> Tensor:
 
 def euler(denoise: Denoise, z: Tensor, times: Tensor, fresh_noise: Callable[[], Tensor]) -> Tensor:
     """First order: N steps, N denoiser calls."""
-    for t, after in zip(times[:-1], times[1:], strict=True):
+    for t, after in pairwise(times):
         clean = denoise(z, _full(z, t))
         if after == 0:
             return clean
@@ -35,7 +36,7 @@ def euler(denoise: Denoise, z: Tensor, times: Tensor, fresh_noise: Callable[[], 
 
 def heun(denoise: Denoise, z: Tensor, times: Tensor, fresh_noise: Callable[[], Tensor]) -> Tensor:
     """Second order, trapezoidal (Karras et al. 2022, algorithm 1): N steps, 2 N - 1 denoiser calls."""
-    for t, after in zip(times[:-1], times[1:], strict=True):
+    for t, after in pairwise(times):
         clean = denoise(z, _full(z, t))
         if after == 0:
             return clean
@@ -69,12 +70,12 @@ def sampler_named(name: str, process: object) -> Sampler:
     """Looks a sampler up.
 
     Raises:
-        ValueError: There is none of that name, or it does not fit the process.
+        GliomaGenError: There is none of that name, or it does not fit the process.
     """
     if name == "ancestral" and isinstance(process, CosineDDPM):
         return ancestral(process)
     if name in ("euler", "heun") and not isinstance(process, CosineDDPM):
         return {"euler": euler, "heun": heun}[name]
-    raise ValueError(f"sampler '{name}' does not fit {type(process).__name__}; choose euler or heun (flow), ancestral (DDPM)")
-
-
+    raise GliomaGenError(
+        f"sampler '{name}' does not fit {type(process).__name__}; choose euler or heun (flow), ancestral (DDPM)"
+    )

@@ -11,6 +11,7 @@ from monai.transforms import MapTransform, Randomizable
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ..errors import GliomaGenError
 from ..labels import HEAD
 from ..randomness import torch_generator
 from .process import Process
@@ -44,7 +45,9 @@ def _lesion_margin(label: NDArray[Any], r: np.random.RandomState) -> Mask:
 def _ball(label: NDArray[Any], r: np.random.RandomState) -> Mask:
     """An ellipsoid centred somewhere in the head, up to 30 % of each size wide."""
     inside = np.flatnonzero(label > 0)
-    centre = np.unravel_index(inside[r.randint(len(inside))], label.shape) if len(inside) else [0] * label.ndim
+    centre = (
+        np.unravel_index(inside[r.randint(len(inside))], label.shape) if len(inside) else [0] * label.ndim
+    )
     distance = np.zeros(label.shape, np.float32)
     for axis, (at, size) in enumerate(zip(centre, label.shape, strict=True)):
         along = (np.arange(size, dtype=np.float32) - at) / max(size * r.uniform(0.06, 0.15), 1.0)
@@ -119,13 +122,16 @@ class DrawTaskd(MapTransform, Randomizable):
         keys: The image, (C, *S).
         label_key: The prepared label map, (1, *S).
         shares: Weight of each task of :data:`TASKS`; they need not sum to 1.
+
+    Raises:
+        GliomaGenError: A task is not known.
     """
 
     def __init__(self, *, keys: str, label_key: str = "label", shares: Mapping[str, float]) -> None:
         super().__init__(keys)
         unknown = sorted(set(shares) - set(TASKS))
         if unknown:
-            raise ValueError(f"tasks {unknown} are not known; choose among {sorted(TASKS)}")
+            raise GliomaGenError(f"tasks {unknown} are not known; choose among {sorted(TASKS)}")
         self.label_key = label_key
         self.names = list(shares)
         self.shares = np.asarray(list(shares.values()), float) / sum(shares.values())

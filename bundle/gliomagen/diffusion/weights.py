@@ -23,7 +23,9 @@ def read_state(path: str | Path, *, device: str | torch.device = "cpu") -> dict[
     try:
         state = torch.load(path, map_location=device, weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
-        raise GliomaGenError(f"{path}: not readable as weights ({str(error).splitlines()[0][:120]})") from error
+        raise GliomaGenError(
+            f"{path}: not readable as weights ({str(error).splitlines()[0][:120]})"
+        ) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise GliomaGenError(f"{path}: not a flat state dict of tensors; give model.pt, not a checkpoint")
     return state
@@ -47,12 +49,19 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
         if name not in state:
             _misfit(path, f"it lacks '{name}', which the configured network has")
         if state[name].shape != value.shape:
-            _misfit(path, f"'{name}' is {tuple(state[name].shape)} there and {tuple(value.shape)} in the config")
+            _misfit(
+                path, f"'{name}' is {tuple(state[name].shape)} there and {tuple(value.shape)} in the config"
+            )
     for name in state:
         if name not in own:
             _misfit(path, f"it has '{name}', which the configured network lacks")
     network.load_state_dict(state)
     return network
+
+
+def _require_shape(path: str | Path, name: str, there: Tensor, here: Tensor) -> None:
+    if there.shape != here.shape:
+        _misfit(path, f"'{name}' is {tuple(there.shape)} there and {tuple(here.shape)} in the config")
 
 
 def _misfit(path: str | Path, difference: str) -> None:
@@ -75,9 +84,13 @@ def load_generative_weights(network: nn.Module, path: str | Path) -> nn.Module:
     Raises:
         GliomaGenError: The network has the layers that those weights have no values for.
     """
-    if any(".to_qkv." in name or ".out_proj." in name for name in network.state_dict()):
+    if any(".qkv." in name or ".out_proj." in name for name in network.state_dict()):
         raise GliomaGenError(
             f"{path}: weights of monai-generative need a network with include_fc: false, use_combined_linear: false"
         )
-    network.load_old_state_dict(read_state(path))  # type: ignore[operator]
+    state, own = read_state(path), network.state_dict()
+    for name, value in state.items():
+        if name in own:  # its attention layers go by other names
+            _require_shape(path, name, value, own[name])
+    network.load_old_state_dict(state)  # type: ignore[operator]
     return network

@@ -36,7 +36,9 @@ class CaseWriter:
             setting; others are refused.
     """
 
-    def __init__(self, *, output_dir: str | Path, contrasts: Sequence[str], settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, *, output_dir: str | Path, contrasts: Sequence[str], settings: Mapping[str, Any]
+    ) -> None:
         self.output_dir = Path(output_dir)
         self.contrasts = tuple(contrasts)
         self.settings = {"synthetic": True, "package_version": __version__, **settings}

@@ -24,7 +24,7 @@ from ..machine import rank
 Transform = Callable[[dict[str, Any]], Mapping[str, Any]]
 
 
-class CachedCases(Sequence[dict[str, Any]]):
+class CachedCases:
     """A sequence of cases, each the result of a deterministic transform, kept on disk as memory-mapped arrays.
 
     A case's key is the sha256 of the transform's settings, its files' sizes and times of change, and the package
@@ -60,7 +60,7 @@ class CachedCases(Sequence[dict[str, Any]]):
         """Returns the number of cases."""
         return len(self.data)
 
-    def __getitem__(self, index: Any) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         """Returns a case: its plain entries, and read-only memory maps under ``keys``."""
         place = self.places[index]
         arrays = {key: np.load(place / f"{key}.npy", mmap_mode="r") for key in self.keys}
@@ -91,7 +91,12 @@ class CachedCases(Sequence[dict[str, Any]]):
             for entry, place in tqdm(zip(entries, places, strict=True), **bar):
                 _make(entry, place, self.transform, self.keys)
             return
-        with ProcessPoolExecutor(self.num_workers, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(
+            self.num_workers,
+            mp_context=get_context("spawn"),
+            initializer=torch.set_num_threads,
+            initargs=(1,),
+        ) as pool:
             made = pool.map(_make, entries, places, repeat(self.transform), repeat(self.keys))
             for _ in tqdm(made, **bar):
                 pass
@@ -102,7 +107,6 @@ def _is_made(place: Path) -> bool:
 
 
 def _make(entry: dict[str, Any], place: Path, transform: Transform, keys: Sequence[str]) -> None:
-    torch.set_num_threads(1)
     result = transform(entry)
     for key in keys:
         array: NDArray[Any] = np.asarray(result[key])

@@ -35,13 +35,18 @@ class CheckpointStore:
         self.keep = keep
 
     def save(self, step: int, state: dict[str, Any]) -> Path:
-        """Writes the checkpoint of a step, then removes the oldest beyond ``keep``."""
+        """Writes the checkpoint of a step, then removes the oldest beyond ``keep``, and those of later steps.
+
+        Later ones are damaged, or of a run that was given up with ``resume: false``.
+        """
         path = self.folder / f"step_{step:08d}.pt"
         with written_whole(path, durable=True) as beside:
             torch.save(state, beside)
         facts = {"step": step, "sha256": file_sha256(path), "fingerprint": self.fingerprint}
         write_json(path.with_suffix(".json"), facts)
-        for old in self._steps()[self.keep :]:
+        steps = self._steps()
+        here = steps.index(path.with_suffix(".json"))
+        for old in [*steps[:here], *steps[here + self.keep :]]:
             old.unlink(missing_ok=True)  # the facts first: what is left without them is unfinished
             old.with_suffix(".pt").unlink(missing_ok=True)
         return path

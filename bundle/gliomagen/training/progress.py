@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,14 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from ..files import written_whole
 from ..pictures import PictureRow, picture_grid
 
 logger = logging.getLogger(__name__)
 
 
 class MeanLoss(Loss):
-    """Mean of a loss over the samples of an evaluation.
+    """Mean of a loss over the samples of an evaluation, of this process alone: the others wait for it.
 
     Args:
         loss_function: (prediction, target) to the loss of each sample, (B,).
@@ -36,6 +38,10 @@ class MeanLoss(Loss):
             lambda prediction, target: loss_function(prediction, target).mean(),
             output_transform=lambda out: (out[Keys.PRED], out[Keys.LABEL]),
         )
+
+    def compute(self) -> float:
+        """Returns the mean. Ignite's own asks the other processes, which do not validate."""
+        return float(self._sum) / self._num_examples
 
 
 class RunLog:
@@ -53,9 +59,18 @@ class RunLog:
     def forget_after(self, step: int) -> None:
         """Drops entries of steps that are done again."""
         if self.path.is_file():
-            lines = [line for line in self.path.read_text().splitlines() if line.endswith("}")]
-            kept = [line for line in lines if json.loads(line)["step"] <= step]
-            self.path.write_text("".join(f"{line}\n" for line in kept))
+            kept = [line for line, entry in self._entries() if entry["step"] <= step]
+            with written_whole(self.path) as beside:
+                beside.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+    def has(self, step: int, name: str) -> bool:
+        """Returns whether an entry of ``step`` holds the value ``name``."""
+        return any(entry["step"] == step and name in entry for _, entry in self._entries())
+
+    def _entries(self) -> list[tuple[str, dict[str, Any]]]:
+        """Returns each line and what it says; a last line cut off by a kill is left out."""
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
+        return [(line, json.loads(line)) for line in lines if line.endswith("}")]
 
     def write(self, step: int, **values: float) -> None:
         """Adds one entry."""
@@ -136,8 +151,51 @@ class Progress:
         self.log.close()
 
 
-class Validation:
-    """Ignite handler: validation loss of the averaged weights, and a picture of samples beside real scans.
+class Occasional(ABC):
+    """Ignite handler of every ``interval`` steps and of the last.
+
+    A step's checkpoint is written before: if the process was killed in between, the resumed run makes up for it.
+
+    Args:
+        log: Where :meth:`act` puts its value.
+        interval: Steps between.
+        max_steps: Steps in all.
+
+    Attributes:
+        value: Name of the value in the log.
+    """
+
+    value: str
+
+    def __init__(self, *, log: RunLog, interval: int, max_steps: int) -> None:
+        self.log = log
+        self.interval = interval
+        self.max_steps = max_steps
+
+    def attach(self, engine: Engine) -> None:
+        """Attaches to a trainer."""
+        engine.add_event_handler(Events.STARTED, self._started)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._stepped)
+
+    @abstractmethod
+    def act(self, step: int) -> None:
+        """Does what is due after ``step``."""
+
+    def _is_due(self, step: int) -> bool:
+        return step > 0 and (step % self.interval == 0 or step == self.max_steps)
+
+    def _started(self, engine: Engine) -> None:
+        step = engine.state.iteration
+        if self._is_due(step) and not self.log.has(step, self.value):
+            self.act(step)
+
+    def _stepped(self, engine: Engine) -> None:
+        if self._is_due(engine.state.iteration):
+            self.act(engine.state.iteration)
+
+
+class Validation(Occasional):
+    """Ignite handler: validation loss of the averaged weights.
 
     Args:
         evaluator: MONAI evaluator whose key metric is the validation loss.
@@ -146,19 +204,15 @@ class Validation:
         max_steps: Steps in all.
     """
 
+    value = "validation_loss"
+
     def __init__(self, *, evaluator: Any, log: RunLog, interval: int, max_steps: int) -> None:
+        super().__init__(log=log, interval=interval, max_steps=max_steps)
         self.evaluator = evaluator
-        self.log = log
-        self.interval = interval
-        self.max_steps = max_steps
 
-    def attach(self, engine: Engine) -> None:
-        """Attaches to a trainer."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._stepped)
-
-    def _stepped(self, engine: Engine) -> None:
-        step = engine.state.iteration
-        if step % self.interval and step != self.max_steps:
+    def act(self, step: int) -> None:
+        """Validates, if there are validation cases."""
+        if not len(self.evaluator.data_loader):
             return
         logger.info("validating at step %d", step)
         self.evaluator.run(step)
@@ -166,7 +220,7 @@ class Validation:
         self.log.write(step, validation_loss=float(state.metrics[state.key_metric_name]))
 
 
-class SamplePictures:
+class SamplePictures(Occasional):
     """Ignite handler: draws samples for fixed validation cases, pictures them beside the real, logs their error.
 
     Args:
@@ -181,6 +235,8 @@ class SamplePictures:
         max_steps: Steps in all.
     """
 
+    value = "sample_error"
+
     def __init__(
         self,
         *,
@@ -194,23 +250,17 @@ class SamplePictures:
         interval: int,
         max_steps: int,
     ) -> None:
+        super().__init__(log=log, interval=interval, max_steps=max_steps)
         self.dataset = dataset
         self.numbers = list(numbers)
         self.network = network
         self.inferer = inferer
         self.contrasts = tuple(contrasts)
         self.folder = Path(folder)
-        self.log = log
-        self.interval = interval
-        self.max_steps = max_steps
 
-    def attach(self, engine: Engine) -> None:
-        """Attaches to a trainer."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._stepped)
-
-    def _stepped(self, engine: Engine) -> None:
-        step = engine.state.iteration
-        if step % self.interval and step != self.max_steps:
+    def act(self, step: int) -> None:
+        """Draws, pictures and measures."""
+        if not self.numbers:  # no validation cases
             return
         device = next(self.network.parameters()).device
         rows, errors = [], []
@@ -218,12 +268,19 @@ class SamplePictures:
             sample = self.dataset[number]
             label = torch.as_tensor(sample["label"])
             real = np.asarray(sample["image"], np.float32)
-            made = self.inferer(label[None].to(device), self.network, case_ids=[sample["case"]])[0].float().cpu().numpy()
+            made = (
+                self.inferer(label[None].to(device), self.network, case_ids=[sample["case"]])[0]
+                .float()
+                .cpu()
+                .numpy()
+            )
             head = np.broadcast_to(label.numpy() > 0, real.shape)
             errors.append(float(np.abs(made - real)[head].mean()) if head.any() else 0.0)
             volumes = {"real": real, "synthetic": made}
             rows.append(
-                PictureRow(title=sample["case"], label=label[0].numpy(), volumes=volumes, contrasts=self.contrasts)
+                PictureRow(
+                    title=sample["case"], label=label[0].numpy(), volumes=volumes, contrasts=self.contrasts
+                )
             )
         picture_grid(self.folder / f"step_{step:08d}.png", rows)
         self.log.write(step, sample_error=float(np.mean(errors)))

@@ -5,15 +5,27 @@ So a resumed run continues exactly, and ranks and workers change nothing but who
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from monai.transforms import Randomizable
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..randomness import derived_seed, numpy_generator
+
+
+class Cases(Protocol):
+    """Cases by number: a list, or a cache of them."""
+
+    def __len__(self) -> int:
+        """Returns how many there are."""
+        ...
+
+    def __getitem__(self, index: int, /) -> dict[str, Any]:
+        """Returns one."""
+        ...
 
 
 @lru_cache(maxsize=4)
@@ -42,7 +54,7 @@ class NumberedDataset(Dataset[dict[str, Any]]):
     def __init__(
         self,
         *,
-        data: Sequence[dict[str, Any]],
+        data: Cases,
         transform: Callable[[dict[str, Any]], Any] | None = None,
         seed: int = 0,
         in_order: bool = False,
@@ -91,7 +103,9 @@ class StepSampler(Sampler[list[int]]):
 
     def __init__(self, *, samples_per_step: int, stop_step: int, rank: int = 0, world_size: int = 1) -> None:
         if samples_per_step % world_size:
-            raise ValueError(f"samples_per_step {samples_per_step} does not divide over {world_size} processes")
+            raise ValueError(
+                f"samples_per_step {samples_per_step} does not divide over {world_size} processes"
+            )
         self.samples_per_step = samples_per_step
         self.rank = rank
         self.world_size = world_size
@@ -114,7 +128,9 @@ def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def step_loader(dataset: Dataset[Any], sampler: StepSampler, *, num_workers: int, pin_memory: bool) -> DataLoader[Any]:
+def step_loader(
+    dataset: Dataset[Any], sampler: StepSampler, *, num_workers: int, pin_memory: bool
+) -> DataLoader[Any]:
     """Returns a loader whose batches are optimiser steps."""
     return DataLoader(
         dataset,

@@ -21,6 +21,8 @@ from torch.utils.data import DataLoader
 from ..files import written_whole
 from .checkpoint import CheckpointStore
 from .ema import EMA
+from .progress import Progress
+from .ranks import mean_over_ranks
 from .samples import StepSampler
 
 logger = logging.getLogger(__name__)
@@ -67,7 +69,8 @@ class StepTrainer(SupervisedTrainer):
         warmup: Steps of warm-up.
         decay_from: Step from which the rate falls.
         resume: Continue from the newest good checkpoint.
-        train_handlers: Further Ignite handlers; they run after the checkpoint of a step is written.
+        train_handlers: Further Ignite handlers; all but :class:`.Progress` run after the checkpoint of a step is
+            written.
     """
 
     def __init__(
@@ -124,7 +127,7 @@ class StepTrainer(SupervisedTrainer):
     @property
     def bare_network(self) -> nn.Module:
         """The network without what wraps it for several devices."""
-        return getattr(self.network, "module", self.network)
+        return self.network.module if hasattr(self.network, "module") else self.network
 
     @property
     def is_main(self) -> bool:
@@ -133,8 +136,11 @@ class StepTrainer(SupervisedTrainer):
         return not isinstance(sampler, StepSampler) or sampler.rank == 0
 
     def _register_handlers(self, handlers: Sequence[Any]) -> None:
-        self.add_event_handler(Events.ITERATION_COMPLETED, self._after_step)  # before validation and pictures
-        super()._register_handlers(handlers)
+        # A step's line in the log comes before its checkpoint: killed between the two, it is done again, not lost.
+        # Validation and pictures come after: they take long, and are made up for on resuming.
+        super()._register_handlers([handler for handler in handlers if isinstance(handler, Progress)])
+        self.add_event_handler(Events.ITERATION_COMPLETED, self._after_step)
+        super()._register_handlers([handler for handler in handlers if not isinstance(handler, Progress)])
 
     def run(self) -> None:
         """Trains from the newest checkpoint, or from the start, to ``max_steps``, and writes the weights."""
@@ -142,6 +148,9 @@ class StepTrainer(SupervisedTrainer):
         first = self.state.iteration
         if first < min(self.max_steps, self.state.max_epochs * self.state.epoch_length):
             super().run()
+        else:  # nothing left to train; the handlers make what a kill left out
+            self.fire_event(Events.STARTED)
+            self.fire_event(Events.COMPLETED)
         self._save()
         logger.info("trained %d steps, now at step %d", self.state.iteration - first, self.state.iteration)
 
@@ -181,7 +190,7 @@ class StepTrainer(SupervisedTrainer):
             self.ema.update(self.bare_network, step=step)
         else:
             logger.warning("step %d: gradient is not finite; left out", step)
-        return {Keys.LOSS: total, "gradient_norm": norm}
+        return {Keys.LOSS: mean_over_ranks(total), "gradient_norm": norm}
 
     def _after_step(self, engine: Engine) -> None:
         step = self.state.iteration
@@ -191,18 +200,21 @@ class StepTrainer(SupervisedTrainer):
             self.terminate()
 
     def _save(self) -> None:
-        """Writes checkpoint, weights and card of this step, unless that is done."""
+        """Writes weights, card and checkpoint of this step, unless that is done.
+
+        The checkpoint comes last: where it is, the weights are those of its step.
+        """
         step = self.state.iteration
-        if step == self.saved_step or not self.is_main:
-            if step != self.max_steps or self.model_path.is_file() or not self.is_main:
-                return
+        done = step == self.saved_step and self.model_path.is_file()
+        if done or not self.is_main:
+            return
         state = {
             "network": self.bare_network.state_dict(),
             "ema": self.ema.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        self.store.save(step, state)
         with written_whole(self.model_path, durable=True) as beside:
             torch.save({name: value.cpu() for name, value in state["ema"].items()}, beside)
         self.write_card(self.model_path, step)
+        self.store.save(step, state)
         self.saved_step = step
