@@ -42,31 +42,13 @@ def test_flow_residual_is_the_velocity_error() -> None:
     assert torch.allclose(flow.residual(guess, clean, noise, t), -velocity_error, atol=1e-4)
 
 
-def test_bands_are_preconditioned_by_their_own_size() -> None:
-    """Detail is ten times smaller than the local mean: at one scale it would be learnt last, if at all.
-
-    For white bands of the given sizes, input and target of the network must both have unit size at any time.
-    """
-    flow, sizes = RectifiedFlow(band_rms=[2.0, 0.1]), torch.tensor([2.0, 2.0, 0.1, 0.1]).reshape(1, 4, 1, 1)
-    unit, noise = torch.randn(2, 1, 4, 128, 128, generator=_generator()).unbind(0)
-    for time in (0.05, 0.4, 0.9, 1.0):
-        t = torch.tensor([time])
-        z = flow.add_noise(sizes * unit, noise, t)
-        assert (flow.network_input(z, t).flatten(2).std(2) - 1).abs().max() < 0.03
-        skip = flow.clean_from(torch.zeros_like(z), z, t)
-        scale = flow.clean_from(torch.ones_like(z), z, t) - skip
-        target = (sizes * unit - skip) / scale
-        assert (target.flatten(2).std(2) - 1).abs().max() < 0.03
-        assert flow.residual(target, sizes * unit, noise, t).abs().max() < 1e-3
-
-
 def test_flow_residual_is_bounded_near_clean() -> None:
     one = torch.ones(1, 1, 2, 2)
     assert RectifiedFlow().residual(1e6 * one, 0 * one, 0 * one, torch.tensor([1e-6])).max() <= 20.1
 
 
 def test_network_input_has_unit_size() -> None:
-    flow = RectifiedFlow(band_rms=[0.7])
+    flow = RectifiedFlow(data_rms=0.7)
     clean, noise = torch.randn(2, 1, 1, 64, 64, generator=_generator()).unbind(0)
     for time in (0.1, 0.5, 0.9):
         t = torch.tensor([time])

@@ -6,7 +6,6 @@ what its output means, and what its error is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -61,16 +60,11 @@ class RectifiedFlow:
     neighbouring voxels of a volume tell the same, so a large volume is still legible under much noise. The sampling
     grid has the same shift. The logit-normal is empty at t = 1, where sampling starts, so a part is drawn there.
 
-    The bands of the Haar basis differ tenfold in size and more. So each is preconditioned by its own (Karras et al.
-    2022, eq. 7, here band by band): the network sees it at unit size, and makes at unit size what is left of the clean
-    end when the part is taken off that z_t alone, band by band, would tell.
-
     Args:
         shift: t = shift * u / (1 + (shift - 1) * u); 1 leaves u as it is. Grows with the volume.
         uniform: Share of training times drawn uniformly instead.
         pure_noise: Share of training times at exactly 1.
-        band_rms: Expected size of the coefficients of each band of the basis, about what the labels tell of them;
-            need only be roughly right.
+        data_rms: Root mean square of the coefficients; scales the network's input to unit size.
         minimum_time: The loss is the velocity error for t above this, and flattens below.
     """
 
@@ -80,13 +74,13 @@ class RectifiedFlow:
         shift: float = 1.0,
         uniform: float = 0.05,
         pure_noise: float = 0.02,
-        band_rms: Sequence[float] = (1.0,),
+        data_rms: float = 0.85,
         minimum_time: float = 0.05,
     ) -> None:
         self.shift = shift
         self.uniform = uniform
         self.pure_noise = pure_noise
-        self.band_rms = tuple(float(rms) for rms in band_rms)
+        self.data_rms = data_rms
         self.minimum_time = minimum_time
 
     def _shifted(self, u: Tensor) -> Tensor:
@@ -110,32 +104,21 @@ class RectifiedFlow:
         return (1 - t) * clean + t * noise
 
     def network_input(self, z: Tensor, t: Tensor) -> Tensor:
-        """Returns z_t divided by its expected size, band by band."""
+        """Returns z_t divided by its expected size."""
         t = _column(t, z)
-        return z * torch.rsqrt(((1 - t) * self._rms(z)) ** 2 + t**2)
+        return z * torch.rsqrt(((1 - t) * self.data_rms) ** 2 + t**2)
 
     def network_time(self, t: Tensor) -> Tensor:
         """Returns 1000 t."""
         return 1000 * t
 
     def clean_from(self, output: Tensor, z: Tensor, t: Tensor) -> Tensor:
-        """Returns the clean end: what z_t alone says of it, and the output for the rest, each at its band's size.
-
-        With s the band's size and n² = (1 - t)² s² + t²: w' = (1 - t) s² / n² z_t + t s / n output.
-        """
-        t, rms = _column(t, z), self._rms(z)
-        power = ((1 - t) * rms) ** 2 + t**2
-        return (1 - t) * rms**2 / power * z + t * rms * torch.rsqrt(power) * output
+        """Returns the output: the network predicts the clean end itself."""
+        return output
 
     def residual(self, output: Tensor, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Returns the velocity error, (w' - w) / max(t, minimum_time)."""
-        estimate = self.clean_from(output, self.add_noise(clean, noise, t), t)
-        return (estimate - clean) / _column(t, output).clamp(min=self.minimum_time)
-
-    def _rms(self, like: Tensor) -> Tensor:
-        """Size of each coefficient, (1, Cw, 1, ...): the channels of a band stand together."""
-        rms = torch.tensor(self.band_rms, device=like.device, dtype=torch.float32)
-        return rms.repeat_interleave(like.shape[1] // len(rms)).reshape(1, -1, *[1] * (like.ndim - 2))
+        return (output - clean) / _column(t, output).clamp(min=self.minimum_time)
 
 
 class CosineDDPM:
