@@ -29,7 +29,13 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "model.pt"
     parser = ConfigParser(ConfigParser.load_config_file(CONFIGS / "inference.yaml"))
     parser.update({name.replace("__", "#"): value for name, value in NETWORK.items()} | {"channels": [8, 8]})
-    torch.save(parser.get_parsed_content("network_def").state_dict(), path)
+    torch.manual_seed(0)
+    network = parser.get_parsed_content("network_def")
+    for (
+        parameter
+    ) in network.parameters():  # MONAI starts the last layer at zero: every voxel would be the same
+        torch.nn.init.normal_(parameter, std=0.1)
+    torch.save(network.state_dict(), path)
     geometry = {"spatial_size": [16, 16, 16], "voxel_mm": [3.0, 3.0, 3.0], "contrasts": list(CONTRASTS)}
     CardWriter(architecture={}, geometry=geometry, cohort_sha256="", patients=[])(path, 1)
     return path
@@ -198,7 +204,7 @@ def cramped(folder: Path, *, disk_kib: int, file_kib: int) -> list[str]:
     ("run_id", "config", "disk_kib", "file_kib"),
     [
         # There is room for some of a case's contrasts, and for the cache but not for the weights.
-        ("inferring", "inference.yaml", 16, 2),
+        ("inferring", "inference.yaml", 24, 2),
         ("training", "train.yaml", 320, 64),
     ],
 )

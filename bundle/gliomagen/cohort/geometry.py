@@ -56,8 +56,8 @@ class FitGeometry(Transform):
         voxel_mm: Sequence[float | None] = (1.25, 1.25, 1.25),
         multiple: int = 16,
     ) -> None:
-        _require_three("spatial_size", spatial_size, int)
-        _require_three("voxel_mm", voxel_mm, (int, float))
+        _require_three("spatial_size", spatial_size, whole=True)
+        _require_three("voxel_mm", voxel_mm, whole=False)
         self.spatial_size = tuple(spatial_size)
         self.voxel_mm = tuple(voxel_mm)
         self.multiple = multiple
@@ -139,17 +139,18 @@ class FitGeometry(Transform):
         return to_source, (shape[0], shape[1], shape[2])
 
 
-def _require_three(name: str, values: Any, kinds: type | tuple[type, ...]) -> None:
+def _require_three(name: str, values: Any, *, whole: bool) -> None:
     """Refuses what is not three positive numbers or None; the command line makes text of an unquoted null."""
-    good = isinstance(values, Sequence) and len(values) == 3
-    if good and all(
-        v is None or (isinstance(v, kinds) and not isinstance(v, bool) and v > 0) for v in values
-    ):
+
+    def good(value: Any) -> bool:
+        number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+        return value is None or (number and value > 0)
+
+    if isinstance(values, Sequence) and len(values) == 3 and all(good(value) for value in values):
         return
-    numbers = "whole numbers" if kinds is int else "numbers"
     raise GliomaGenError(
-        f"{name} {values!r}: give three positive {numbers}; where an axis stays as it is, null in a file and None "
-        'on the command line, as in "[128,128,None]"'
+        f"{name} {values!r}: give three positive {'whole ' * whole}numbers; where an axis stays as it is, null in a "
+        'file and None on the command line, as in "[128,128,None]"'
     )
 
 
