@@ -39,12 +39,12 @@ def test_flow_residual_is_the_velocity_error() -> None:
     t = torch.tensor([0.3, 0.8])
     z, column = flow.add_noise(clean, noise, t), t.reshape(2, 1, 1, 1)
     velocity_error = (z - flow.clean_from(guess, z, t)) / column - (noise - clean)
-    assert torch.allclose(flow.residual(guess, clean, noise, t), -velocity_error, atol=1e-4)
+    assert torch.allclose(flow.residual(guess, clean, noise, t), -velocity_error, atol=1e-5)
 
 
 def test_flow_residual_is_bounded_near_clean() -> None:
     one = torch.ones(1, 1, 2, 2)
-    assert RectifiedFlow().residual(1e6 * one, 0 * one, 0 * one, torch.tensor([1e-6])).max() <= 20.1
+    assert RectifiedFlow().residual(one, 0 * one, one, torch.tensor([1e-6])).max() <= 20.001
 
 
 def test_network_input_has_unit_size() -> None:

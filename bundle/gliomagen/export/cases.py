@@ -73,10 +73,16 @@ class CaseWriter:
             affine: (4, 4)
             facts: What is particular to this case: source mask, network calls.
         """
-        for contrast, data in zip(self.contrasts, volumes, strict=True):
-            path = self.output_dir / case / f"{case}-{contrast}.nii.gz"
-            write_volume(path, Volume(data=np.asarray(data, np.float32), affine=affine))
-        write_json(self.sidecar(case), {"case": case, **self.settings, **facts})
+        folder = self.output_dir / case
+        paths = [folder / f"{case}-{contrast}.nii.gz" for contrast in self.contrasts]
+        try:
+            for path, data in zip(paths, volumes, strict=True):
+                write_volume(path, Volume(data=np.asarray(data, np.float32), affine=affine))
+            write_json(self.sidecar(case), {"case": case, **self.settings, **facts})
+        except GliomaGenError:  # no room, say: some contrasts alone are worth nothing
+            for path in paths:
+                path.unlink(missing_ok=True)
+            raise
 
     def _refuse_other_settings(self, case: str) -> None:
         made = read_json(self.sidecar(case))
