@@ -106,18 +106,18 @@ def main(out: Path) -> None:
             validation_fraction=0.3,
             seed=7,
         )
-    with step("3/5 training 40 steps, enough to see that it works"):
+    with step("3/5 training 120 steps, enough to see the loss fall"):
         run(
             "training",
             "train",
             logs / "training.log",
             dataset_dir=str(cohort),
             output_dir=str(out / "training"),
-            max_steps=40,
-            batch_size=1,
-            warmup=10,
-            checkpoint_interval=20,
-            sample_interval=40,
+            max_steps=120,
+            warmup=20,
+            log_interval=30,
+            checkpoint_interval=60,
+            sample_interval=120,
             sample_cases=1,
         )
     print(f"    {falling_loss(out / 'training' / 'log.jsonl')}", flush=True)

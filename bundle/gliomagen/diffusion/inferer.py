@@ -95,9 +95,7 @@ class SynthesisInferer(Inferer):
         Raises:
             GliomaGenError: A size is not a multiple of 16.
         """
-        label = (
-            torch.Tensor(inputs).as_subclass(Tensor).round().long()
-        )  # plain: MetaTensor slows every operation
+        label = torch.as_tensor(inputs).as_subclass(Tensor).round().long()  # MetaTensor slows every operation
         bad = [size for size in label.shape[2:] if size % 16]
         if bad:
             raise GliomaGenError(

@@ -61,9 +61,9 @@ class CachedCases:
         return len(self.data)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Returns a case: its plain entries, and read-only memory maps under ``keys``."""
+        """Returns a case: its plain entries, and memory maps (changes stay in memory) under ``keys``."""
         place = self.places[index]
-        arrays = {key: np.load(place / f"{key}.npy", mmap_mode="r") for key in self.keys}
+        arrays = {key: np.load(place / f"{key}.npy", mmap_mode="c") for key in self.keys}
         plain = {name: value for name, value in self.data[index].items() if name in ("case", "patient")}
         return {**plain, **arrays}
 
