@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -17,6 +15,7 @@ from ..describe import describe
 from ..errors import GliomaGenError
 from ..files import write_json, written_whole
 from ..labels import CONTRASTS, LABEL_NAMES, convention
+from ..machine import is_mine, rank
 from .casework import COHORT_FILE, CaseWork, Checked
 from .findings import ERROR, WARNING, Finding, table
 from .integrity import find_duplicates
@@ -125,10 +124,9 @@ class Preparation:
         files = {case.case: case for case in found.cases}
         patients = {case.case: case.patient for case in found.cases}
         split_cases(patients, **self.split)  # refuse a wrong split before hours of work
-        rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-        mine = {case for case in files if _hash(case) % ranks == rank}
+        mine = {case for case in files if is_mine(case)}
 
-        with Workers(work, self.num_workers, quiet=rank != 0) as workers:
+        with Workers(work, self.num_workers, quiet=rank() != 0) as workers:
             workers.each("check", [(files[c],) for c in sorted(mine) if work.checked(files[c]) is None])
             checked = _wait_for_all({case: partial(work.checked, files[case]) for case in files})
             duplicates = find_duplicates({case: checked[case].check for case in files})
@@ -137,7 +135,7 @@ class Preparation:
                 case for case in good if case in mine and work.prepared(files[case], checked[case]) is None
             ]
             workers.each("prepare", [(files[case], checked[case]) for case in to_do])
-        if rank != 0:
+        if rank() != 0:
             return
 
         results: dict[str, dict[str, Any] | Finding] = _wait_for_all(
@@ -323,10 +321,6 @@ def _report(findings: Sequence[Finding], found: int, kept: int) -> str:
     errors = sum(finding.level == ERROR for finding in findings)
     counts = f"{found} cases, {kept} kept; {errors} errors, {len(findings) - errors} warnings."
     return f"{counts} An error rejects its case.\n\n{table(findings)}\n"
-
-
-def _hash(case: str) -> int:
-    return int(hashlib.sha256(case.encode()).hexdigest()[:8], 16)
 
 
 def _wait_for_all(asked: Mapping[str, Callable[[], _T | None]]) -> dict[str, _T]:

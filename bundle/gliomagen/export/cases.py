@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,8 @@ from torch.utils.data import Dataset
 from .. import __version__
 from ..errors import GliomaGenError
 from ..files import file_sha256, read_json, write_json
-from ..machine import rank, world_size
+from ..machine import is_mine
 from ..volume import Volume, write_volume
-
-
-def is_mine(case: str, *, rank: int, world_size: int) -> bool:
-    """Tells whether this process takes a case: by the hash of its name, so that no process need know of another."""
-    return int.from_bytes(hashlib.sha256(case.encode()).digest()[:8], "little") % world_size == rank
 
 
 class CaseWriter:
@@ -56,7 +50,7 @@ class CaseWriter:
         left = []
         for entry in entries:
             case = entry["case"]
-            if not is_mine(case, rank=rank(), world_size=world_size()):
+            if not is_mine(case):
                 continue
             if self.sidecar(case).is_file():
                 self._refuse_other_settings(case)
