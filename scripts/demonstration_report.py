@@ -22,13 +22,13 @@ from scipy.stats import wasserstein_distance
 
 from gliomagen import BUNDLE_ROOT, __version__
 from gliomagen.cohort.datalist import datalist, read_cohort
-from gliomagen.diffusion.weights import load_weights
 from gliomagen.evaluation.painter import LabelPainter
 from gliomagen.files import written_whole
 from gliomagen.labels import CONTRASTS, HEAD
 from gliomagen.pictures import PictureRow, picture_grid
 from gliomagen.provenance import read_card, refuse_training_patients
 from gliomagen.volume import read_volume
+from gliomagen.weights import load_weights
 
 Image = NDArray[np.float32]
 ROOT = Path(BUNDLE_ROOT)

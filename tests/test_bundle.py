@@ -18,9 +18,9 @@ from monai.bundle.reference_resolver import ReferenceResolver
 from torch import distributed
 
 import gliomagen
-from gliomagen.diffusion.weights import load_weights
 from gliomagen.labels import CONTRASTS, LABEL_NAMES
 from gliomagen.provenance import CardWriter, read_card
+from gliomagen.weights import load_weights
 
 METADATA = json.loads((CONFIGS / "metadata.json").read_text(encoding="utf-8"))
 FILES = sorted(CONFIGS.glob("*.yaml"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from contextlib import AbstractContextManager
 
 import torch
 
@@ -80,6 +81,11 @@ def bf16_error(device: torch.device) -> float:
         assert x.grad is not None
         results.append(torch.cat([y.detach().float().flatten(), x.grad.float().flatten() * 1e4]))
     return float((results[1] - results[0]).norm() / results[0].norm())
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """Returns the context the network runs in: bfloat16 where ``precision`` is ``bf16``, else float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")  # type: ignore[return-value]
 
 
 def set_threads(count: int | None) -> int:

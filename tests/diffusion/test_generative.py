@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from gliomagen.diffusion.basis import HaarBasis
 from gliomagen.diffusion.inferer import SynthesisInferer
 from gliomagen.diffusion.process import RectifiedFlow
-from gliomagen.diffusion.weights import load_generative_weights, save_state
+from gliomagen.diffusion.weights import load_generative_weights
 from gliomagen.errors import GliomaGenError
+from gliomagen.weights import save_state
 
 EQUAL = {"include_fc": False, "use_combined_linear": False}
 LEVELS = (8, 16)

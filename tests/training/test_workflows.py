@@ -16,7 +16,7 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from gliomagen.cohort.datalist import read_cohort
-from gliomagen.diffusion.weights import load_weights
+from gliomagen.weights import load_weights
 from gliomagen.labels import CONTRASTS
 from gliomagen.provenance import patient_hash, read_card
 from gliomagen.training.cache import CachedCases

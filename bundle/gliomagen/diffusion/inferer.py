@@ -10,11 +10,11 @@ from monai.inferers import Inferer
 from torch import Tensor, nn
 
 from ..errors import GliomaGenError
+from ..machine import autocast
 from ..randomness import torch_generator
 from .basis import Basis
 from .condition import Condition, make_condition
 from .denoiser import Denoiser
-from .objective import autocast
 from .process import Process
 from .samplers import sampler_named
 

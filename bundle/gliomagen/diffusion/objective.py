@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -11,15 +10,11 @@ from monai.inferers import Inferer
 from torch import Tensor, nn
 
 from ..labels import HEAD
+from ..machine import autocast
 from .basis import Basis
 from .condition import Condition, make_condition
 from .denoiser import Denoiser
 from .process import Process
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """Returns the context the network runs in: bfloat16 where ``precision`` is ``bf16``, else float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")  # type: ignore[return-value]
 
 
 def region_weight(label: Tensor, labels_known: Tensor, *, lesion_weight: float) -> Tensor:

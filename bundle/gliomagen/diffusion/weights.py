@@ -1,74 +1,13 @@
-"""Weight files in and out of the network: flat state dicts of plain tensors, loaded strictly."""
+"""Weights of monai-generative in MONAI's network."""
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import GliomaGenError
-from ..files import written_whole
-
-
-def read_state(path: str | Path, *, device: str | torch.device = "cpu") -> dict[str, Tensor]:
-    """Reads a flat state dict with ``weights_only=True``.
-
-    Raises:
-        GliomaGenError: Missing, damaged, or not a flat dict of tensors.
-    """
-    if not Path(path).is_file():
-        raise GliomaGenError(f"{path}: no weights there; train first, or set the option weights")
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
-        raise GliomaGenError(
-            f"{path}: not readable as weights ({str(error).splitlines()[0][:120]})"
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise GliomaGenError(f"{path}: not a flat state dict of tensors; give model.pt, not a checkpoint")
-    return state
-
-
-def save_state(path: str | Path, network: nn.Module) -> None:
-    """Writes a network's flat state dict on the CPU, whole or not at all."""
-    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    with written_whole(path, durable=True) as beside:
-        torch.save(state, beside)
-
-
-def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
-    """Loads weights strictly into a network, and returns it.
-
-    Raises:
-        GliomaGenError: They do not fit; names the first difference and the likely cause.
-    """
-    state, own = read_state(path), network.state_dict()
-    for name, value in own.items():
-        if name not in state:
-            _misfit(path, f"it lacks '{name}', which the configured network has")
-        if state[name].shape != value.shape:
-            _misfit(
-                path, f"'{name}' is {tuple(state[name].shape)} there and {tuple(value.shape)} in the config"
-            )
-    for name in state:
-        if name not in own:
-            _misfit(path, f"it has '{name}', which the configured network lacks")
-    network.load_state_dict(state)
-    return network
-
-
-def _require_shape(path: str | Path, name: str, there: Tensor, here: Tensor) -> None:
-    if there.shape != here.shape:
-        _misfit(path, f"'{name}' is {tuple(there.shape)} there and {tuple(here.shape)} in the config")
-
-
-def _misfit(path: str | Path, difference: str) -> None:
-    raise GliomaGenError(
-        f"{path}: does not fit the configured network: {difference}; was it trained with other "
-        "channels, contrasts or spatial_dims? Pass the overlay it was trained with"
-    )
+from ..weights import read_state, require_shape
 
 
 def load_generative_weights(network: nn.Module, path: str | Path) -> nn.Module:
@@ -91,6 +30,6 @@ def load_generative_weights(network: nn.Module, path: str | Path) -> nn.Module:
     state, own = read_state(path), network.state_dict()
     for name, value in state.items():
         if name in own:  # its attention layers go by other names
-            _require_shape(path, name, value, own[name])
+            require_shape(path, name, value, own[name])
     network.load_old_state_dict(state)  # type: ignore[operator]
     return network

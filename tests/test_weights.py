@@ -10,8 +10,8 @@ from helpers import CONFIGS
 from monai.bundle import ConfigParser
 from torch import Tensor, nn
 
-from gliomagen.diffusion.weights import load_weights, read_state, save_state
 from gliomagen.errors import GliomaGenError
+from gliomagen.weights import load_weights, read_state, save_state
 
 
 def network(width: int = 4) -> nn.Module:
