@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import GliomaGenError
 from ..files import read_json
@@ -52,7 +53,27 @@ def split_cases(
     return {case: VALIDATION if patients[case] in validating else TRAINING for case in sorted(patients)}
 
 
-def _number(seed: int, patient: str) -> float:
+def half_of(entries: Sequence[dict[str, Any]], half: int | None) -> list[dict[str, Any]]:
+    """Returns the entries of one half of the patients, by a hash; all of them if ``half`` is None.
+
+    Args:
+        entries: With ``patient``.
+        half: 0 or 1.
+
+    Raises:
+        GliomaGenError: It is neither, or that half is empty.
+    """
+    if half is None:
+        return list(entries)
+    if half not in (0, 1):
+        raise GliomaGenError(f"half {half} is not known; choose 0, 1 or null for all patients")
+    chosen = [entry for entry in entries if (_number("half", entry["patient"]) < 0.5) == (half == 0)]
+    if not chosen:
+        raise GliomaGenError(f"half {half} of the {len(entries)} cases is empty; train on all, half null")
+    return chosen
+
+
+def _number(seed: int | str, patient: str) -> float:
     return int(hashlib.sha256(f"{seed}:{patient}".encode()).hexdigest()[:13], 16) / 16**13
 
 

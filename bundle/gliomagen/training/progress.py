@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +195,7 @@ class Occasional(ABC):
 
 
 class Validation(Occasional):
-    """Ignite handler: validation loss of the averaged weights.
+    """Ignite handler: validation loss, and further metrics of the evaluator, of the averaged weights.
 
     Args:
         evaluator: MONAI evaluator whose key metric is the validation loss.
@@ -217,7 +217,10 @@ class Validation(Occasional):
         logger.info("validating at step %d", step)
         self.evaluator.run(step)
         state = self.evaluator.state
-        self.log.write(step, validation_loss=float(state.metrics[state.key_metric_name]))
+        loss = float(state.metrics[state.key_metric_name])
+        others = {name: value for name, value in state.metrics.items() if name != state.key_metric_name}
+        scores = {name: float(value) for name, value in others.items() if not isinstance(value, Mapping)}
+        self.log.write(step, validation_loss=loss, **scores)
 
 
 class SamplePictures(Occasional):

@@ -1,0 +1,1 @@
+"""The quick segmentation network: train, predict."""
