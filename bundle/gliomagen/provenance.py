@@ -89,9 +89,23 @@ def refuse_training_patients(patients: Iterable[str], weights: Iterable[str | Pa
     """
     patients = sorted(set(patients))
     for path in weights:
-        trained = set(read_card(path)["training_patients"])
-        for patient in patients:
-            if patient_hash(patient) in trained:
-                raise GliomaGenError(
-                    f"{path}: was trained on patient {patient}; evaluate on patients it has not seen"
-                )
+        refuse_seen(patients, read_card(path)["training_patients"], path)
+
+
+def refuse_seen(patients: Iterable[str], seen: Iterable[str], where: str | Path) -> None:
+    """Refuses patients of whom something was learnt already.
+
+    Args:
+        patients: Names.
+        seen: Hashes, see :func:`patient_hash`.
+        where: What learnt from them, named in the error.
+
+    Raises:
+        GliomaGenError: Names the first such patient.
+    """
+    hashes = set(seen)
+    for patient in patients:
+        if patient_hash(patient) in hashes:
+            raise GliomaGenError(
+                f"{where}: was trained on patient {patient}; evaluate on patients it has not seen"
+            )

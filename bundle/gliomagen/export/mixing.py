@@ -1,0 +1,349 @@
+"""Real and synthetic cases in one nnU-Net data set, and the split that keeps its validation honest."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..errors import GliomaGenError
+from ..files import content_sha256, read_json, write_json
+from ..labels import convention
+from ..provenance import read_card, refuse_seen
+from ..volume import Volume, read_header, read_volume, write_volume
+from .arms import arm_named, count_of, foreign_patients, parents, real_cases, synthetic_cases
+from .datacard import ACCEPTANCE_FILE
+from .mixcard import MIX_FILE, SPLITS_FILE, write_mix_card
+from .nnunet_form import (
+    MANIFEST_FILE,
+    SET_FILE,
+    dataset_folder,
+    image_names,
+    label_name,
+    label_table,
+    read_json_lines,
+    to_dataset_labels,
+    write_dataset_json,
+    write_manifest,
+)
+
+logger = logging.getLogger(__name__)
+THRESHOLDS_FILE = "acceptance.json"
+
+
+class Mixture:
+    """Builds ``nnUNet_raw/DatasetNNN_<name>`` of a prepared cohort and synthetic data sets.
+
+    One fold: the arm's cases train, all real validation cases validate. No synthetic child of a validation patient
+    trains, and a generator or acceptance that saw one is refused. Where generator, acceptance or label maps know real
+    patients that the arm does not have, the data set's name begins with ``transfer``, whatever it is called.
+
+    One fold only: with several, the generator would have seen the validation patients of all but one.
+
+    Args:
+        training: Entries of the cohort: case, patient, contrasts and label (paths).
+        validation: Likewise, of other patients.
+        synthetic_dirs: Data sets that ``synthesizing`` made.
+        output_dir: Where ``nnUNet_raw`` is.
+        dataset_id: 1 to 999.
+        dataset_name: None: after the arm, with ``_plus_`` for ``+``.
+        arm: One of :data:`.arms.ARMS`.
+        contrasts: Channels, in order.
+        labels: ``challenge`` or ``prepared``.
+        seed: Which cases, where an arm takes a part.
+        real_count: In place of the arm's.
+        synthetic_count: In place of the arm's.
+        preprocessed_dir: nnU-Net's folder of that name, which gets the split too; nnU-Net reads it there.
+        segmenter: Weights of the segmenter behind acceptance, whose card says whom it learnt from.
+        cohort_sha256: Of the cohort, for the record.
+        licence: Of the data set, as hubs name licences.
+        real_terms: Licence or terms of the real scans; None: not named.
+
+    Raises:
+        GliomaGenError: The arm is not known, or a count is no whole number.
+    """
+
+    def __init__(
+        self,
+        *,
+        training: Sequence[Mapping[str, Any]],
+        validation: Sequence[Mapping[str, Any]],
+        synthetic_dirs: Sequence[str | Path],
+        output_dir: str | Path,
+        dataset_id: int,
+        arm: str,
+        contrasts: Sequence[str],
+        dataset_name: str | None = None,
+        labels: str = "challenge",
+        seed: int = 0,
+        real_count: int | None = None,
+        synthetic_count: int | None = None,
+        preprocessed_dir: str | Path | None = None,
+        segmenter: str | Path | None = None,
+        cohort_sha256: str | None = None,
+        licence: str = "other",
+        real_terms: str | None = None,
+    ) -> None:
+        for option, count in (("real_count", real_count), ("synthetic_count", synthetic_count)):
+            if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 0):
+                raise GliomaGenError(f"{option} {count!r}: must be a whole number, 0 or more")
+        self.training, self.validation = list(training), list(validation)
+        self.sets = [Path(folder) for folder in synthetic_dirs]
+        self.output_dir, self.dataset_id, self.dataset_name = Path(output_dir), dataset_id, dataset_name
+        self.arm_name, self.arm = arm, arm_named(arm)
+        self.contrasts, self.labels, self.seed = tuple(contrasts), labels, seed
+        total = len(self.training)
+        self.real_count = count_of(self.arm.real, total) if real_count is None else real_count
+        self.synthetic_count = (
+            count_of(self.arm.synthetic, total) if synthetic_count is None else synthetic_count
+        )
+        self.preprocessed_dir = preprocessed_dir
+        self.segmenter = segmenter
+        self.cohort_sha256 = cohort_sha256
+        self.terms = {"licence": licence, "real": real_terms}
+
+    def write(self) -> Path:
+        """Builds the data set beside and renames it; one that is there and says the same is left alone.
+
+        Raises:
+            GliomaGenError: Too few cases, unequal grids, a validation patient was seen, or the id is taken.
+        """
+        if self.real_count > len(self.training):
+            raise GliomaGenError(
+                f"real_count {self.real_count}: the cohort has {len(self.training)} training cases; lower it"
+            )
+        real = real_cases(self.training, self.real_count, self.seed)
+        synthetic = self._chosen_synthetic(real)
+        if not real and not synthetic:
+            raise GliomaGenError(f"arm '{self.arm_name}': no case is left to train on; give it more cases")
+        foreign = self._foreign(real, synthetic)
+        name = self.dataset_name or self.arm_name
+        if foreign and not name.startswith("transfer-"):
+            name = f"transfer-{name}"
+        folder = dataset_folder(self.output_dir, self.dataset_id, name.replace("+", "_plus_"))
+        plan = self._plan(real, synthetic, foreign)
+        split = [{"train": plan["train"], "val": plan["val"]}]
+        copy = Path(self.preprocessed_dir) / folder.name / SPLITS_FILE if self.preprocessed_dir else None
+        if copy and copy.is_file() and read_json(copy) != split:
+            raise GliomaGenError(f"{copy}: is another split; move it away, or choose another dataset_id")
+        if folder.exists():
+            self._refuse_other(folder, plan)
+        else:
+            self._build(folder, real, synthetic, plan)
+        if copy and not copy.is_file():
+            write_json(copy, split)
+        logger.info(
+            "%s: %d real and %d synthetic train, %d real validate",
+            folder,
+            len(real),
+            len(synthetic),
+            len(plan["val"]),
+        )
+        return folder
+
+    def _chosen_synthetic(self, real: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        if not self.synthetic_count:
+            return []
+        validating = {entry["patient"] for entry in self.validation}
+        records: list[dict[str, Any]] = []
+        for folder in self.sets:
+            made = self._synthesis(folder)
+            refuse_seen(sorted(validating), made["weights"]["training_patients"], folder / SET_FILE)
+            kept = read_json_lines(folder / MANIFEST_FILE)
+            if self.arm.accepted:
+                accepted = self._accepted(folder, validating)
+                kept = [record for record in kept if record["case"] in accepted]
+            records += [{**record, "folder": folder} for record in kept]
+        names = Counter(entry["case"] for entry in (*records, *self.training, *self.validation))
+        if twice := sorted(name for name, count in names.items() if count > 1):
+            raise GliomaGenError(
+                f"synthetic_dirs: '{twice[0]}' is there twice; give each data set once, made from other masks or seeds"
+            )
+        return synthetic_cases(
+            records,
+            self.synthetic_count,
+            self.seed,
+            forbidden=validating,
+            preferred={entry["patient"] for entry in real},
+        )
+
+    def _synthesis(self, folder: Path) -> dict[str, Any]:
+        if not (folder / MANIFEST_FILE).is_file():
+            raise GliomaGenError(
+                f"{folder}: has no {MANIFEST_FILE}; give data sets that synthesizing finished"
+            )
+        made: dict[str, Any] = read_json(folder / SET_FILE)
+        try:
+            settings, _ = made["settings"], made["weights"]["training_patients"]
+        except (KeyError, TypeError) as error:
+            raise GliomaGenError(
+                f"{folder / SET_FILE}: lacks {error}, so that nobody knows whom its generator saw; synthesize again"
+            ) from error
+        for name, value in (("labels", self.labels), ("contrasts", list(self.contrasts))):
+            if settings.get(name) != value:
+                raise GliomaGenError(
+                    f"{folder}: was made with {name} {settings.get(name)}, not {value}; set {name} alike"
+                )
+        return made
+
+    def _accepted(self, folder: Path, validating: set[str]) -> set[str]:
+        path = folder / ACCEPTANCE_FILE
+        if not path.is_file():
+            raise GliomaGenError(
+                f"{path}: not found; the arm '{self.arm_name}' takes accepted cases, run accepting"
+            )
+        refuse_seen(sorted(validating), self._acceptance_patients(folder), folder / THRESHOLDS_FILE)
+        return {entry["case"] for entry in read_json_lines(path) if entry["accepted"]}
+
+    def _acceptance_patients(self, folder: Path) -> list[str]:
+        """Hashes of those whose scans chose the accepted subset: the reference, and the segmenter's patients."""
+        judged_by = read_json(folder / THRESHOLDS_FILE)
+        if not isinstance(judged_by, dict) or "reference_patients" not in judged_by:
+            raise GliomaGenError(
+                f"{folder / THRESHOLDS_FILE}: does not say by whose scans was judged; run accepting"
+            )
+        patients = set(judged_by["reference_patients"])
+        if self.segmenter is not None:
+            card = read_card(self.segmenter)
+            if card["sha256"] != judged_by.get("segmenter_sha256"):
+                raise GliomaGenError(
+                    f"{self.segmenter}: is not the segmenter that judged {folder.name}; give that one"
+                )
+            patients |= set(card["training_patients"])
+        return sorted(patients)
+
+    def _foreign(
+        self, real: Sequence[Mapping[str, Any]], synthetic: Sequence[Mapping[str, Any]]
+    ) -> list[str]:
+        """Says what tells of patients the arm lacks; one without real cases stands for all training patients."""
+        own = {entry["patient"] for entry in (real or self.training)}
+        seen: dict[str, list[str]] = {}
+        unknown = []
+        for folder in sorted({record["folder"] for record in synthetic}):
+            seen[f"generator of {folder.name}"] = list(
+                read_json(folder / SET_FILE)["weights"]["training_patients"]
+            )
+            if self.arm.accepted:
+                seen[f"acceptance of {folder.name}"] = self._acceptance_patients(folder)
+                if self.segmenter is None and read_json(folder / THRESHOLDS_FILE).get("segmenter_sha256"):
+                    unknown.append(f"nobody said whom the segmenter behind acceptance of {folder.name} saw")
+        return [*foreign_patients(own, synthetic, seen), *unknown]
+
+    def _plan(
+        self,
+        real: Sequence[Mapping[str, Any]],
+        synthetic: Sequence[Mapping[str, Any]],
+        foreign: Sequence[str],
+    ) -> dict[str, Any]:
+        return {
+            "package_version": __version__,
+            "arm": self.arm_name,
+            "name": ("transfer-" if foreign else "") + self.arm_name,
+            "transfer": list(foreign),
+            "cohort_sha256": self.cohort_sha256,
+            "terms": self.terms,
+            "patients": sorted({entry["patient"] for entry in real}),
+            "seed": self.seed,
+            "labels": self.labels,
+            "contrasts": list(self.contrasts),
+            "real": len(real),
+            "synthetic": len(synthetic),
+            "synthetic_sha256": content_sha256([[r["case"], r["outputs"]] for r in synthetic]),
+            "train": sorted([entry["case"] for entry in (*real, *synthetic)]),
+            "val": sorted(entry["case"] for entry in self.validation),
+        }
+
+    @staticmethod
+    def _refuse_other(folder: Path, plan: Mapping[str, Any]) -> None:
+        there = read_json(folder / MIX_FILE) if (folder / MIX_FILE).is_file() else None
+        if there != plan:
+            raise GliomaGenError(f"{folder}: is there with other content; choose another dataset_id")
+
+    def _build(
+        self,
+        folder: Path,
+        real: Sequence[Mapping[str, Any]],
+        synthetic: Sequence[Mapping[str, Any]],
+        plan: Mapping[str, Any],
+    ) -> None:
+        beside = folder.with_name(f".building-{folder.name}")
+        shutil.rmtree(beside, ignore_errors=True)  # what a kill left
+        try:
+            grid: tuple[Any, ...] | None = None
+            records = []
+            used: set[int] = set()
+            for section, entries in (("training", real), ("validation", self.validation)):
+                for entry in entries:
+                    grid = self._same_grid(grid, entry[self.contrasts[0]])
+                    used |= self._place_real(beside, entry)
+                    facts = {"kind": "real", "origin": "cohort", "section": section}
+                    records.append({"case": entry["case"], **facts, "patient": entry["patient"]})
+            for record in synthetic:
+                source = record["folder"]
+                grid = self._same_grid(grid, source / image_names(record["case"], 1)[0])
+                for name in (*image_names(record["case"], len(self.contrasts)), label_name(record["case"])):
+                    _link(source / name, beside / name)
+                used |= {int(number) for number in record["label_voxels"]}
+                kept = {key: value for key, value in record.items() if key not in ("folder", "outputs")}
+                facts = {"kind": "synthetic", "origin": source.name, "section": "training"}
+                records.append({**kept, **facts, "parents": sorted(parents(record))})
+            write_manifest(beside, records)
+            write_json(beside / SPLITS_FILE, [{"train": plan["train"], "val": plan["val"]}])
+            write_json(beside / MIX_FILE, plan)
+            name = f"transfer: {'; '.join(plan['transfer'])}" if plan["transfer"] else "as named"
+            write_dataset_json(
+                beside,
+                contrasts=self.contrasts,
+                labels=label_table(self.labels, used),
+                cases=len(records),
+                description=f"arm {self.arm_name} ({name}); {SPLITS_FILE} says which cases train, validation is real",
+                licence=self.terms["licence"] or "",
+            )
+            write_mix_card(beside, name=folder.name.partition("_")[2])
+            shutil.rmtree(beside / ".working", ignore_errors=True)
+            os.replace(beside, folder)
+        except OSError as error:
+            raise GliomaGenError(
+                f"{folder}: cannot be written ({error.strerror or error}); check the folder and its free space"
+            ) from error
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+    def _place_real(self, folder: Path, entry: Mapping[str, Any]) -> set[int]:
+        """Places a real case; returns the numbers in its label map."""
+        case = entry["case"]
+        for contrast, name in zip(self.contrasts, image_names(case, len(self.contrasts)), strict=True):
+            _link(Path(entry[contrast]), folder / name)
+        label = read_volume(entry["label"])
+        prepared = convention("prepared").to_prepared(label.data)
+        stored = to_dataset_labels(prepared, self.labels, where=entry["label"])
+        write_volume(folder / label_name(case), Volume(data=stored, affine=label.affine))
+        return {int(number) for number in np.unique(stored)}
+
+    @staticmethod
+    def _same_grid(grid: tuple[Any, ...] | None, path: str | Path) -> tuple[Any, ...]:
+        header = read_header(path)
+        place = Volume(data=np.empty(0), affine=np.asarray(header.affine, np.float64))
+        own = (tuple(header.shape), tuple(round(length, 3) for length in place.voxel_mm), place.orientation)
+        if grid is not None and own != grid:
+            raise GliomaGenError(
+                f"{path}: has {own[0]} voxels of {own[1]} mm, {own[2]}, others {grid[0]} of {grid[1]} mm, {grid[2]}; "
+                "synthesize on the cohort's grid, from prepared label maps"
+            )
+        return own
+
+
+def _link(source: Path, target: Path) -> None:
+    """Gives a file a second name, or copies it where the file system has no hard links."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
