@@ -13,6 +13,7 @@ from gliomagen.labels import ET, HEAD, LESION, NETC, RC, SNFH
 from gliomagen.synthesis.damage import Case, damaged
 from gliomagen.synthesis.measures import GROUPS, Measures, agreement, background, measure
 from gliomagen.synthesis.texture import haar_detail
+from gliomagen.synthesis.whole_field import displaced_copy
 
 
 def of(case: Case) -> Measures:
@@ -170,3 +171,31 @@ def test_a_head_cut_by_the_images_edge_has_no_empty_rim_there() -> None:
         background(moved, label)["empty rim"] == 0
     )  # it comes in from the image's edge, not from the head's
     assert background(moved, label)["signal outside"] > 0
+
+
+def test_shading_of_one_contrast_tilts_that_contrast_alone() -> None:
+    before, after, drawn = spoiled("one contrast shaded")
+    names = ("t1c", "t1n", "t2f", "t2w")
+    for channel, name in enumerate(names):
+        tilts = [
+            abs(after["field"][key] - before["field"][key])
+            for key in before["field"]
+            if key.startswith(f"{name} slope")
+        ]
+        assert (max(tilts) > 0.2) == (channel == drawn["channel"])
+
+
+def test_a_ghost_shows_as_a_copy() -> None:
+    before, after, drawn = spoiled("motion ghost", seed=1)
+    assert drawn["axis"] != 2  # there the copy would lie nearer than folds repeat
+    for name in ("t1c", "t1n", "t2f", "t2w"):
+        assert after["field"][f"{name} copy"] > before["field"][f"{name} copy"] + 0.05
+
+
+def test_a_displaced_copy_is_found_at_its_strength() -> None:
+    detail = np.random.default_rng(0).standard_normal((40, 30, 20))
+    inside = np.ones(detail.shape, bool)
+    copied = 0.8 * detail + 0.2 * np.roll(detail, 12, axis=0)
+    expected = 0.8 * 0.2 / (0.8**2 + 0.2**2)  # correlation of a + kb with b
+    assert displaced_copy(detail, inside, voxel_mm=(3, 3, 3)) < 0.08
+    assert displaced_copy(copied, inside, voxel_mm=(3, 3, 3)) == pytest.approx(expected, abs=0.04)

@@ -28,6 +28,8 @@ SHIFT_VOXELS = 2
 REPEATED_SHARE = 0.12  # of the slices of the head
 GHOST = 0.2  # strength of the displaced copy
 SHADING_RANGE = (0.5, 1.0)  # what a contrast is multiplied with at the head's two ends
+GAMMA = 2.0
+TURN_DEGREES = 5.0
 MIN_VOXELS = 30  # of a label whose contrast is inverted
 
 
@@ -219,6 +221,39 @@ def _shade(case: Case, other: Case, parameters: Parameters) -> Case:
     return _within(case, volume)
 
 
+def _draw_gamma(case: Case, other: Case, rng: np.random.Generator) -> Parameters | None:
+    return {"channel": int(rng.integers(len(case.volume))), "gamma": float(rng.choice([1 / GAMMA, GAMMA]))}
+
+
+def _gamma(case: Case, other: Case, parameters: Parameters) -> Case:
+    """One contrast's greys bent, as another windowing or coil correction leaves them."""
+    volume = case.volume.copy()
+    volume[parameters["channel"]] **= np.float32(parameters["gamma"])
+    return _within(case, volume)
+
+
+def _draw_misregistration(case: Case, other: Case, rng: np.random.Generator) -> Parameters | None:
+    axes = rng.choice(3, 2, replace=False)
+    return {
+        "channel": int(rng.integers(len(case.volume))),
+        "axes": sorted(int(axis) for axis in axes),
+        "degrees": float(rng.choice([-TURN_DEGREES, TURN_DEGREES])),
+    }
+
+
+def _misregister(case: Case, other: Case, parameters: Parameters) -> Case:
+    """One contrast turned against the others; inside the head where it leaves a gap, its own median."""
+    volume = case.volume.copy()
+    grey = volume[parameters["channel"]]
+    head = case.label > 0
+    filled = np.where(head, grey, np.median(grey[head]))
+    turned = ndimage.rotate(
+        filled, parameters["degrees"], axes=tuple(parameters["axes"]), reshape=False, order=1, mode="nearest"
+    )
+    volume[parameters["channel"]] = turned
+    return _within(case, volume)
+
+
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
@@ -231,6 +266,8 @@ KINDS: dict[str, Kind] = {
         Kind(name="lesion of another case in the mask", draw=_draw_lesion, apply=_other_lesion),
         Kind(name="whole volume inverted", draw=_draw_nothing, apply=_invert),
         Kind(name="missing slices repeated", draw=_draw_repetition, apply=_repeat_slices),
+        Kind(name="motion ghost", draw=_draw_ghost, apply=_ghost),
+        Kind(name="one contrast shaded", draw=_draw_shading, apply=_shade),
     )
 }
 """Damage that acceptance was built with in mind."""
@@ -238,8 +275,8 @@ KINDS: dict[str, Kind] = {
 RESERVED: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind(name="motion ghost", draw=_draw_ghost, apply=_ghost),
-        Kind(name="one contrast shaded", draw=_draw_shading, apply=_shade),
+        Kind(name="one contrast's greys bent", draw=_draw_gamma, apply=_gamma),
+        Kind(name="one contrast turned", draw=_draw_misregistration, apply=_misregister),
     )
 }
 """Damage kept unused until measures and thresholds were fixed; see ``bundle/docs/acceptance.md``."""

@@ -16,6 +16,7 @@ from scipy import ndimage, stats
 
 from ..labels import CONTRASTS, ET, HEAD, LESION, NETC, TUMOUR
 from ..pictures import LABEL_SHORT_NAMES
+from .whole_field import field
 from .texture import texture
 
 Image = NDArray[np.float32]
@@ -27,7 +28,7 @@ Measures = dict[str, Group]
 Segment = Callable[[Image], NDArray[Any]]
 """An independent segmenter: volume (C, X, Y, Z) in [0, 1] to prepared labels (X, Y, Z)."""
 
-GROUPS: tuple[str, ...] = ("agreement", "contrast", "texture", "background")
+GROUPS: tuple[str, ...] = ("agreement", "contrast", "texture", "field", "background")
 MIN_VOXELS = 30
 """A label with fewer voxels is not measured: its median would be noise."""
 
@@ -68,6 +69,7 @@ def measure(
         volume, label, voxel_mm=voxel_mm, contrasts=contrasts, min_voxels=min_voxels
     )
     groups["texture"] = texture(volume, label, voxel_mm=voxel_mm, contrasts=contrasts, min_voxels=min_voxels)
+    groups["field"] = field(volume, label, voxel_mm=voxel_mm, contrasts=contrasts, min_voxels=min_voxels)
     return groups
 
 
