@@ -74,6 +74,43 @@ def test_mirroring_makes_both_sides_alike() -> None:
     assert torch.allclose(total, torch.ones_like(total), atol=1e-5)
 
 
-def test_a_size_the_network_cannot_take_is_one_line() -> None:
-    with pytest.raises(GliomaGenError, match="multiple of 8"):
-        SegmentationInferer()(torch.zeros(1, 4, 12, 16, 16), Sided())
+class Local(nn.Module):
+    """Looks one voxel around, and halves nothing: what it says must not depend on how a volume is cut."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        near = nn.functional.avg_pool3d(x, 3, stride=1, padding=1)
+        return torch.cat([x[:, :1], near[:, 1:2]], 1)
+
+
+def test_a_large_volume_is_labelled_window_by_window() -> None:
+    """Memory must not grow with the volume, nor labels change where windows meet."""
+    torch.manual_seed(0)
+    image = torch.rand(1, 4, 40, 24, 16)
+    largest: list[int] = []
+
+    class Watched(Local):
+        def forward(self, x: Tensor) -> Tensor:
+            largest.append(x[0, 0].numel())
+            return super().forward(x)
+
+    windowed = SegmentationInferer(window=[24, 24, 24])(image, Watched())
+    whole = SegmentationInferer()(image, Local())
+    assert windowed.shape == whole.shape and len(largest) > 1 and max(largest) == 24 * 24 * 16
+    inner = (..., slice(2, -2), slice(2, -2), slice(2, -2))
+    # Where windows end the network sees padding: the blend keeps that small, and the middle untouched.
+    assert (windowed - whole)[inner].abs().mean() < 0.02
+    assert torch.equal(windowed.argmax(1)[0, 1:10], whole.argmax(1)[0, 1:10])
+    once = SegmentationInferer(window=[40, 24, 16])(image, Local())
+    assert torch.equal(once, whole)
+    with pytest.raises(GliomaGenError, match="multiples of 8"):
+        SegmentationInferer(window=[20, 24, 24])
+
+
+def test_a_volume_of_any_size_is_padded_with_background() -> None:
+    """Thick-slice cohorts keep the number of slices they came with."""
+    torch.manual_seed(0)
+    image = torch.rand(1, 4, 9, 16, 21)
+    padded = torch.zeros(1, 4, 16, 16, 24)
+    padded[:, :, :9, :, :21] = image
+    inferer = SegmentationInferer()
+    assert torch.equal(inferer(image, Local()), inferer(padded, Local())[:, :, :9, :, :21])

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..labels import HEAD
+
 
 def prepare_segmentation(
     batch: Mapping[str, Any], device: torch.device | str, non_blocking: bool = False, **_: Any
@@ -37,12 +39,14 @@ class SegmentationLoss(nn.Module):
 
     Args:
         num_labels: Labels with background, L.
+        lesion_weight: A lesion voxel counts so many times in the cross-entropy; lesions are a few voxels in a hundred.
         smooth: Added to both sides of the Dice fraction, in voxels.
     """
 
-    def __init__(self, *, num_labels: int = 6, smooth: float = 1.0) -> None:
+    def __init__(self, *, num_labels: int = 6, lesion_weight: float = 8.0, smooth: float = 1.0) -> None:
         super().__init__()
         self.num_labels = num_labels
+        self.lesion_weight = lesion_weight
         self.smooth = smooth
 
     def forward(self, logits: Tensor, label: Tensor) -> Tensor:
@@ -53,7 +57,9 @@ class SegmentationLoss(nn.Module):
             label: (B, 1, *S)
         """
         logits = logits.float()
-        entropy = functional.cross_entropy(logits, label[:, 0], reduction="none").flatten(1).mean(1)
+        weight = torch.where(label[:, 0] > HEAD, self.lesion_weight, 1.0).flatten(1)  # (B, N)
+        entropy = functional.cross_entropy(logits, label[:, 0], reduction="none").flatten(1)
+        entropy = (weight * entropy).sum(1) / weight.sum(1)
         truth = (
             functional.one_hot(label[:, 0], self.num_labels).movedim(-1, 1)[:, 1:].flatten(2)
         )  # (B, L-1, N)

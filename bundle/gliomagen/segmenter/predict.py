@@ -17,6 +17,21 @@ from ..weights import load_weights
 from .inferer import SegmentationInferer
 
 
+def read_segmenter_card(weights: str | Path, contrasts: Sequence[str]) -> dict[str, Any]:
+    """Reads the card of a segmenter's weights, for scans of these contrasts.
+
+    Raises:
+        GliomaGenError: They were trained on other contrasts or in another order, or as for :func:`.read_card`.
+    """
+    card = read_card(weights)
+    trained = list(card["geometry"]["contrasts"])
+    if trained != list(contrasts):
+        raise GliomaGenError(
+            f"{weights}: segments the contrasts {trained}, not {list(contrasts)}; train one for these"
+        )
+    return card
+
+
 class Segmenter:
     """Segments one scan at a time.
 
@@ -27,6 +42,7 @@ class Segmenter:
         device: Where to run.
         precision: ``bf16`` or ``fp32``.
         mirror: Average with the mirrored scan.
+        window: See :class:`.SegmentationInferer`.
 
     Attributes:
         card: The weights' card.
@@ -44,28 +60,21 @@ class Segmenter:
         device: torch.device | str = "cpu",
         precision: str = "fp32",
         mirror: bool = False,
+        window: Sequence[int] | None = None,
     ) -> None:
-        self.card: dict[str, Any] = read_card(weights)
-        trained = list(self.card["geometry"]["contrasts"])
-        if trained != list(contrasts):
-            raise GliomaGenError(
-                f"{weights}: segments the contrasts {trained}, not {list(contrasts)}; train one for these"
-            )
+        self.card = read_segmenter_card(weights, contrasts)
         self.device = torch.device(device)
         self.network = load_weights(network, weights).to(self.device).eval()
-        self.inferer = SegmentationInferer(precision=precision, mirror=mirror)
+        self.inferer = SegmentationInferer(precision=precision, mirror=mirror, window=window)
 
     @torch.inference_mode()
     def __call__(self, volumes: NDArray[Any]) -> NDArray[np.uint8]:
         """Returns prepared labels, (X, Y, Z).
 
         Args:
-            volumes: Scan in [0, 1], (C, X, Y, Z), at about the voxel size of the training. Sizes that are not
-                multiples of 8 are padded with background.
+            volumes: Scan in [0, 1], (C, X, Y, Z), of any size, at about the voxel size of the training.
         """
-        size = volumes.shape[1:]
-        padding = [(0, 0), *((0, -length % 8) for length in size)]
-        padded = np.pad(np.asarray(volumes, np.float32), padding)
-        logits = self.inferer(torch.from_numpy(padded)[None].to(self.device), self.network)
-        label = logits[0].argmax(0).to(torch.uint8).cpu().numpy()
-        return np.ascontiguousarray(label[tuple(slice(length) for length in size)])
+        images = torch.from_numpy(np.ascontiguousarray(volumes, np.float32))[None].to(self.device)
+        logits = self.inferer(images, self.network)  # (1, L, X, Y, Z)
+        label: NDArray[np.uint8] = logits[0].argmax(0).to(torch.uint8).cpu().numpy()
+        return label
