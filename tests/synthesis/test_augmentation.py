@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import bundle_run, run_environment, write_prepared_cohort
 
+from gliomagen.cohort.datalist import mask_datalist
 from gliomagen.errors import GliomaGenError
 from gliomagen.labels import ET, HEAD, SNFH
-from gliomagen.synthesis.augmentation import Augmentation
-from gliomagen.synthesis.checks import LabelMapChecks, dice_to_source, label_dice
-from gliomagen.synthesis.diversity import DiversitySummary
+from gliomagen.synthesis.augmentation import Augmentation, finishing
+from gliomagen.synthesis.checks import LabelMapChecks
+from gliomagen.synthesis.deform import DeformPolicy
+from gliomagen.synthesis.edit import EditPolicy
 from gliomagen.synthesis.maps import CannotVaryError, LabelMap, Labels, Parameters
+from gliomagen.synthesis.transplant import TransplantPolicy
 from gliomagen.synthesis.variation import Variation
 from gliomagen.volume import Volume, read_volume, write_volume
 
@@ -77,6 +84,12 @@ def augmentation(entries: list[dict[str, Any]], out: Path, **options: Any) -> Au
     return Augmentation(variation=variation, output_dir=out, **known)
 
 
+def shipped() -> dict[str, Any]:
+    """The policies a user has, six label maps."""
+    policies = {"deform": DeformPolicy(), "transplant": TransplantPolicy(), "edit": EditPolicy()}
+    return {"policies": policies, "weights": dict.fromkeys(policies, 1), "count": 6}
+
+
 def label_maps(folder: Path) -> dict[str, np.ndarray]:
     return {p.name: read_volume(p).data for p in sorted(folder.rglob("*-seg.nii.gz"))}
 
@@ -131,7 +144,7 @@ def test_a_record_names_every_parent(entries: list[dict[str, Any]], tmp_path: Pa
 def test_variants_go_source_by_source_and_a_rejected_one_is_missing(
     entries: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    options = {"count": None, "variants": 2, "max_tries": 1, "weights": {"placed": 1}}
+    options = {"variants": 2, "max_tries": 1, "weights": {"placed": 1}}
     augmentation(entries, tmp_path / "out", check=lambda *_: "never", **options).run()
     summary = json.loads((tmp_path / "out" / "augment.json").read_text())
     assert (summary["made"], summary["rejected"]) == (0, 6)
@@ -142,7 +155,7 @@ def test_variants_go_source_by_source_and_a_rejected_one_is_missing(
 def test_other_settings_in_the_same_folder_are_refused(entries: list[dict[str, Any]], tmp_path: Path) -> None:
     augmentation(entries, tmp_path / "out", count=1).run()
     before = label_maps(tmp_path / "out")
-    with pytest.raises(GliomaGenError, match="other seed"):
+    with pytest.raises(GliomaGenError, match="seed is 0 there and 1 here; choose another output_dir"):
         augmentation(entries, tmp_path / "out", count=1, seed=1).run()
     assert label_maps(tmp_path / "out").keys() == before.keys()
     assert augmentation(entries, tmp_path / "out", count=3).run()  # more of the same is welcome
@@ -170,7 +183,9 @@ def test_wrong_options_are_refused_before_anything_is_made(
     for options, message in (
         ({"weights": {"nothing": 1}}, "are not policies"),
         ({"weights": {"placed": 0}}, "no policy is left"),
-        ({"count": None}, "give one of the two"),
+        ({"count": None}, "count None: must be a whole number"),
+        ({"count": 0}, "count 0: must be a whole number"),
+        ({"variants": -1}, "variants -1: must be a whole number"),
     ):
         with pytest.raises(GliomaGenError, match=message):
             augmentation(entries, tmp_path / "out", **options)
@@ -179,81 +194,110 @@ def test_wrong_options_are_refused_before_anything_is_made(
     assert not (tmp_path / "out").exists()
 
 
-def test_the_summary_tells_copies_from_new_lesions(entries: list[dict[str, Any]], tmp_path: Path) -> None:
-    augmentation(entries, tmp_path / "out").run()
-    DiversitySummary(sources=entries, output_dir=tmp_path / "out", pictured=2).write()
-    content = json.loads((tmp_path / "out" / "diversity.json").read_text())
-    assert content["label_maps"]["count"] == 8 and content["sources"]["labels"].keys() == {"SNFH"}
-    assert content["dice_to_nearest_source"]["p95"] < 0.9  # other lesions, elsewhere
-    for name in ("diversity.png", "variants.png", "diversity.md"):
-        assert (tmp_path / "out" / name).stat().st_size > 0
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import test_augmentation as tests
+
+calls, replace = 0, os.replace
+
+def dying(one, other):
+    global calls
+    calls += 1
+    if calls == 7:  # settings; label map, record; label map, record; label map: now its record
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(one, other)
+
+os.replace = dying
+tests.augmentation({entries!r}, Path({out!r}), **tests.shipped()).run()
+"""
 
 
-# --- what a label map must be ---
+def test_a_killed_run_is_taken_up_where_it_was(entries: list[dict[str, Any]], tmp_path: Path) -> None:
+    """Killed between a label map and its record: what was finished stays as it is, this one is made again."""
+    out = tmp_path / "out"
+    script = KILLED.format(entries=entries, out=str(out))
+    path = f"import sys; sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]}\n"
+    killed = subprocess.run([sys.executable, "-c", path + script], env=run_environment(), capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    records = sorted(out.glob("P*/P*.json"))
+    assert len(records) == 2 and len(label_maps(out)) == 3 and len(list(out.rglob(".partial-*"))) == 1
+    finished = [*records, *(record.with_name(f"{record.stem}-seg.nii.gz") for record in records)]
+    made_at = {path: path.stat().st_mtime_ns for path in finished}
+    assert augmentation(entries, out, **shipped()).run()
+    assert all(p.stat().st_mtime_ns == at for p, at in made_at.items())
+    assert not list(out.rglob(".partial-*")) and not list(out.glob(".summary*"))
+    augmentation(entries, tmp_path / "whole", **shipped()).run()
+    one, other = label_maps(out), label_maps(tmp_path / "whole")
+    assert one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
 
 
-def source(label: Labels) -> LabelMap:
-    return LabelMap(case="a", patient="a", label=label, voxel_mm=(2.0, 2.0, 2.0))
+def test_workers_change_nothing(entries: list[dict[str, Any]], tmp_path: Path) -> None:
+    """The policies as shipped, in this process and in two others."""
+    for workers in (0, 2):
+        assert augmentation(entries, tmp_path / str(workers), num_workers=workers, **shipped()).run()
+    one, two = label_maps(tmp_path / "0"), label_maps(tmp_path / "2")
+    assert one and one.keys() == two.keys() and all(np.array_equal(one[k], two[k]) for k in one)
+    assert (tmp_path / "0" / "augment.json").read_bytes() == (tmp_path / "2" / "augment.json").read_bytes()
 
 
-@pytest.fixture
-def good() -> Labels:
-    label = np.zeros((32, 32, 32), np.uint8)
-    label[3:29, 3:29, 3:29] = HEAD
-    label[12:18, 12:18, 12:18] = ET
-    return label
+def test_two_processes_that_finish_at_the_same_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both sum up; the file is whole whoever is last."""
+    with finishing(tmp_path) as first:
+        (first / "a.json").write_text("{}")
+        monkeypatch.setenv("RANK", "1")
+        with finishing(tmp_path) as second:
+            (second / "a.json").write_text("{}")
+        assert (tmp_path / "a.json").read_text() == "{}"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
 
-def reason_for(good: Labels, changed: Labels, **options: Any) -> str | None:
-    return LabelMapChecks(**options)(source(good), changed, Placed())
+def test_no_child_has_a_parent_in_validation(tmp_path: Path) -> None:
+    """Else every study on the validation patients would be worth nothing."""
+    cohort = write_prepared_cohort(tmp_path / "cohort", training=3, validation=3)
+    sources = mask_datalist(cohort, section="training", contrasts=[])
+    augmentation(sources, tmp_path / "out", weights={"borrowed": 1}, check=lambda *_: None).run()
+    content = json.loads((cohort / "cohort.json").read_text())
+    training = {entry["patient"] for entry in content["training"]}
+    parents = [
+        set(c["parents"]) for c in json.loads((tmp_path / "out" / "augment.json").read_text())["cases"]
+    ]
+    assert parents and all(len(both) == 2 and both <= training for both in parents)
 
 
-def test_a_new_lesion_passes_and_a_copy_does_not(good: Labels) -> None:
-    moved = np.where(good == ET, HEAD, good)
-    moved[20:26, 12:18, 12:18] = ET
-    assert reason_for(good, moved) is None
-    assert reason_for(good, good) == "too near its source"
-    assert reason_for(good, good[::-1].copy()) == "too near its source"  # mirrored is no other lesion
+def test_a_single_patient_has_no_donor_and_is_told(
+    entries: list[dict[str, Any]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    augmentation(entries[:1], tmp_path / "out", count=2).run()
+    assert "borrowed: left out, there is one patient only" in caplog.text
+    summary = json.loads((tmp_path / "out" / "augment.json").read_text())
+    assert summary["policies"] == {"placed": 2}
 
 
-def test_removed_enhancement_is_no_copy(good: Labels) -> None:
-    """The lesion's outline stays, its kind changes: that is a new case."""
-    treated = np.where(good == ET, SNFH, good).astype(np.uint8)
-    assert label_dice(treated, good) == 0 and reason_for(good, treated) is None
-    assert dice_to_source(good, good) == 1
+def test_a_case_without_lesion_is_a_source(entries: list[dict[str, Any]], tmp_path: Path) -> None:
+    """A complete responder's head can take another's lesion."""
+    path = Path(entries[0]["label"])
+    label = np.minimum(read_volume(path).data, HEAD).astype(np.uint8)
+    write_volume(path, Volume(data=label, affine=np.diag([2.0, 2.0, 2.0, 1.0])))
+    options: dict[str, Any] = {"policies": {"t": TransplantPolicy()}, "weights": {"t": 1}, "max_tries": 40}
+    augmentation(entries, tmp_path / "out", variants=1, **options).run()
+    record = json.loads((tmp_path / "out" / "P0-v00000" / "P0-v00000.json").read_text())
+    assert record["accepted"] and (label_maps(tmp_path / "out")["P0-v00000-seg.nii.gz"] > HEAD).any()
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"erase": (slice(None),) * 3}, "no head"),
-        ({"erase": (slice(None), slice(19, 22), slice(None))}, "head in pieces"),
-        ({"fill": (slice(25, 26), slice(20, 21), slice(20, 22)), "label": SNFH}, "SNFH too small"),
-        ({"fill": (slice(4, 28), slice(4, 28), slice(4, 24)), "label": SNFH}, "lesion too large"),
-        (
-            {"fill": (slice(3, 29), slice(3, 29), slice(3, 6)), "label": SNFH},
-            "lesion along the head's border",
-        ),
-    ],
-)
-def test_each_flaw_is_named(good: Labels, change: dict[str, Any], reason: str) -> None:
-    label = good.copy()
-    if "erase" in change:
-        label[change["erase"]] = 0
-    else:
-        label[change["fill"]] = change["label"]
-    assert reason_for(good, label) == reason
-
-
-def test_a_scattered_lesion_and_a_missing_label(good: Labels) -> None:
-    scattered = good.copy()
-    scattered[5:28:6, 5:28:6, 5:28:6] = ET
-    assert reason_for(good, scattered) == "lesion in pieces"
-    assert reason_for(good, good, required=(SNFH,)) == "lacks SNFH"
-
-
-def test_the_published_protocol_is_left_alone(good: Labels) -> None:
-    class Near(Placed):
-        keeps_near = True
-
-    assert LabelMapChecks()(source(good), good, Near()) is None
+@pytest.mark.slow
+def test_the_workflow_of_one_label_map(entries: list[dict[str, Any]], tmp_path: Path) -> None:
+    """Variants of a single real case are what a user tries first."""
+    out = tmp_path / "out"
+    options = {"dataset_dir": entries[0]["label"], "output_dir": out, "variants": 4, "num_workers": 0}
+    done = bundle_run("augmenting", "augment.yaml", **options)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "transplant: left out" in done.stdout + done.stderr
+    made = mask_datalist(out, contrasts=[])
+    assert [entry["case"] for entry in made] == sorted(f"P0-v{k:05d}" for k in range(4))
+    assert np.allclose(read_volume(made[0]["label"]).affine, np.diag([2.0, 2.0, 2.0, 1.0]))
+    assert (out / "diversity.png").is_file() and (out / "variants.png").is_file()
+    refused = bundle_run("augmenting", "augment.yaml", **{**options, "seed": 1})
+    assert refused.returncode != 0 and "seed is 0 there and 1 here" in refused.stderr.splitlines()[-1]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from .. import __version__
-from ..describe import describe
+from ..describe import describe, first_difference
 from ..errors import GliomaGenError
 from ..files import content_sha256, file_sha256, read_json, write_json
 from ..machine import is_mine, rank
@@ -24,6 +28,27 @@ from .variation import Variation, record_of
 
 logger = logging.getLogger(__name__)
 SETTINGS, SUMMARY, REJECTED = "settings.json", "augment.json", ".rejected"
+
+
+@contextmanager
+def finishing(output_dir: Path) -> Iterator[Path]:
+    """Yields a folder to write summaries to, whose files then take their places in ``output_dir``.
+
+    Every process has its own: two may find all cases finished at the same moment, and write the same.
+    """
+    folder = output_dir / f".summary-{rank()}"
+    try:
+        shutil.rmtree(folder, ignore_errors=True)  # a killed process may have left it
+        folder.mkdir(parents=True)
+        yield folder
+        for file in sorted(folder.iterdir()):
+            os.replace(file, output_dir / file.name)
+    except OSError as error:
+        raise GliomaGenError(
+            f"{output_dir}: the summary cannot be written ({error.strerror or error}); check the folder and its free space"
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Augmentation:
@@ -35,21 +60,22 @@ class Augmentation:
     Args:
         variation: Makes the label map of a number.
         output_dir: Where the cases go.
-        count: Numbers to make; None with ``variants``: all sources so many times.
+        count: Numbers to make, unless the variation says how many ``variants`` of each source.
         num_workers: Processes; 0 works in this one.
 
     Raises:
-        GliomaGenError: Neither ``count`` nor ``variants`` is given, or both.
+        GliomaGenError: Neither ``count`` nor ``variants`` is given, or not as a number above 0.
     """
 
     def __init__(
         self, *, variation: Variation, output_dir: str | Path, count: int | None, num_workers: int = 0
     ) -> None:
-        if (count is None) == (variation.variants is None):
-            raise GliomaGenError("count, variants: give one of the two, and null for the other")
+        name, asked = ("count", count) if variation.variants is None else ("variants", variation.variants)
+        if isinstance(asked, bool) or not isinstance(asked, int) or asked < 1:
+            raise GliomaGenError(f"{name} {asked!r}: must be a whole number, 1 or more")
         self.variation = variation
         self.output_dir = Path(output_dir)
-        self.count = count or len(variation.sources) * (variation.variants or 0)
+        self.count = asked if name == "count" else asked * len(variation.sources)
         self.num_workers = num_workers
 
     def run(self) -> bool:
@@ -94,18 +120,17 @@ class Augmentation:
     def _claim_folder(self) -> None:
         """Refuses a folder with label maps of other settings."""
         sources = [[entry["case"], entry["patient"]] for entry in self.variation.sources]
-        settings = describe(self.variation.describe()) | {"sources_sha256": content_sha256(sources)}
+        settings = {"sources_sha256": content_sha256(sources)} | describe(self.variation.describe())
         path = self.output_dir / SETTINGS
         if not path.is_file():
             if rank() == 0:
                 write_json(path, settings)
             return
         there = read_json(path)
-        for name, value in settings.items():
-            if there.get(name) != value:
-                raise GliomaGenError(
-                    f"{path}: label maps there were made with other {name}; choose another output_dir"
-                )
+        if isinstance(there, dict) and there.get("sources_sha256") != settings["sources_sha256"]:
+            raise GliomaGenError(f"{path}: label maps there have other sources; choose another output_dir")
+        if difference := first_difference(there, settings):
+            raise GliomaGenError(f"{path}: {difference}; choose another output_dir")
 
     def _each(self, numbers: list[int]) -> Iterator[int]:
         """Makes numbers, in any order; few are under way at once, so memory does not grow with their count."""
@@ -121,8 +146,16 @@ class Augmentation:
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
-                    yield future.result()
+                    yield self._result(future)
                 running |= {pool.submit(_make, n) for n in islice(waiting, len(done))}
+
+    def _result(self, future: Future[int]) -> int:
+        try:
+            return future.result()
+        except (MemoryError, BrokenProcessPool) as error:
+            raise GliomaGenError(
+                f"{self.output_dir}: out of memory; run again with fewer num_workers, finished cases are kept"
+            ) from error
 
     def _complete(self) -> bool:
         """Writes the summary if every number is finished."""
@@ -131,7 +164,8 @@ class Augmentation:
         if missing:
             logger.info("%s: %d label maps are left to other processes", self.output_dir, missing)
             return False
-        write_json(self.output_dir / SUMMARY, summary_of(read_json(path) for path in records if path))
+        with finishing(self.output_dir) as folder:
+            write_json(folder / SUMMARY, summary_of(read_json(path) for path in records if path))
         return True
 
 
@@ -143,7 +177,7 @@ def summary_of(records: Iterable[dict[str, Any]]) -> dict[str, Any]:
     for record in records:
         reasons.update(record["rejected_draws"])
         parents = sorted({record["source_patient"], record["donor_patient"] or record["source_patient"]})
-        if record["parameters"]:
+        if record["accepted"]:
             policies[record["policy"]] += 1
             children.append({"case": record["case"], "policy": record["policy"], "parents": parents})
         else:

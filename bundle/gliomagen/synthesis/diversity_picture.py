@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,11 +14,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..files import written_whole
-from ..labels import HEAD, TUMOUR
+from ..labels import HEAD
 from ..pictures import LABEL_COLOURS, LABEL_SHORT_NAMES, radiological, representative_slice
-
-if TYPE_CHECKING:
-    from .diversity import Facts
+from .lesion_facts import KINDS, Facts, mean_mix
 
 _BEFORE, _AFTER = "#8a8a8a", "#0072b2"
 
@@ -30,7 +28,7 @@ def draw_diversity(
     after: Sequence[Facts],
     nearest: Mapping[str, NDArray[np.float64]],
 ) -> None:
-    """Draws lesion volumes, label mix, overlap with the sources, and where lesions lie in the head.
+    """Draws lesion volumes, labels, overlap with the sources, and where lesions lie in the head.
 
     Args:
         path: A PNG file.
@@ -38,24 +36,30 @@ def draw_diversity(
         after: Of the label maps made.
         nearest: Dice to the nearest lesion, two series by name: of those made, of the sources.
     """
-    figure = Figure(figsize=(12, 7), dpi=100, layout="constrained")
-    panels = figure.subplots(2, 3)
+    figure = Figure(figsize=(15, 7.5), dpi=100, layout="constrained")
+    panels = figure.subplots(2, 4)
+    shown = [n for n in KINDS if any(one.volumes_ml[n] for one in (*before, *after))]
+    names = [LABEL_SHORT_NAMES[n] for n in shown]
     _volumes(panels[0, 0], before, after)
-    _labels(panels[0, 1], before, after)
+    _label_volumes(panels[0, 1], before, after, shown)
+    shares = [
+        [100 * float(np.mean([f.volumes_ml[n] > 0 for f in facts])) for n in shown]
+        for facts in (before, after)
+    ]
+    _bars(panels[0, 2], names, shares, "label present, % of label maps")
+    mixes = [[100 * mean_mix(facts)[n] for n in shown] for facts in (before, after)]
+    _bars(panels[0, 3], names, mixes, "mean share of the lesion, %")
     for (name, values), colour in zip(nearest.items(), (_AFTER, _BEFORE), strict=True):
         finite = values[np.isfinite(values)]
-        if len(finite):
-            panels[0, 2].hist(
-                finite, bins=np.linspace(0, 1, 26).tolist(), density=True, alpha=0.6, color=colour, label=name
-            )
-    panels[0, 2].set_title("Dice of the lesion to the nearest")
-    panels[0, 2].legend(frameon=False)
+        _shares(panels[1, 0], finite, np.linspace(0, 1, 26), colour, name)
+    panels[1, 0].set(title="lesion's Dice to the nearest", ylabel="% of lesions")
+    panels[1, 0].legend(frameon=False)
     for panel, (title, across, up) in zip(
-        panels[1], (("axial", 0, 1), ("coronal", 0, 2), ("sagittal", 1, 2)), strict=True
+        panels[1, 1:], (("axial", 0, 1), ("coronal", 0, 2), ("sagittal", 1, 2)), strict=True
     ):
-        for facts, colour, size in ((after, _AFTER, 8), (before, _BEFORE, 14)):
+        for facts, colour in ((before, _BEFORE), (after, _AFTER)):
             at = np.array([one.centroid for one in facts])
-            panel.scatter(at[:, across], at[:, up], s=size, color=colour, alpha=0.6, linewidths=0)
+            panel.scatter(at[:, across], at[:, up], s=10, color=colour, alpha=0.5, linewidths=0)
         panel.set(title=f"lesion centre in the head, {title}", xlim=(0, 1), ylim=(0, 1))
         panel.set_xlabel(("left to right", "back to front", "")[across])
         panel.set_ylabel(("", "back to front", "bottom to top")[up])
@@ -66,21 +70,50 @@ def draw_diversity(
 
 
 def _volumes(panel: Axes, before: Sequence[Facts], after: Sequence[Facts]) -> None:
-    volumes = [[one.lesion_ml for one in facts if one.lesion_ml > 0] for facts in (before, after)]
-    everything = [v for series in volumes for v in series] or [1.0]
-    edges = np.geomspace(min(everything) * 0.9, max(everything) * 1.1, 25)
+    volumes = [np.array([one.lesion_ml for one in facts if one.lesion_ml > 0]) for facts in (before, after)]
+    everything = np.concatenate(volumes)
+    edges = (
+        np.geomspace(everything.min() * 0.9, everything.max() * 1.1, 25)
+        if len(everything)
+        else np.arange(1, 3)
+    )
     for series, colour in zip(volumes, (_BEFORE, _AFTER), strict=True):
-        panel.hist(series, bins=edges.tolist(), density=True, alpha=0.6, color=colour)
-    panel.set(xscale="log", title="lesion volume, mL", yticks=[])
+        _shares(panel, series, edges, colour)
+    panel.set(xscale="log", title="lesion volume, mL", ylabel="% of lesions")
 
 
-def _labels(panel: Axes, before: Sequence[Facts], after: Sequence[Facts]) -> None:
-    shown = [n for n in (*TUMOUR, 6) if any(one.volumes_ml[n] for one in (*before, *after))]
+def _shares(
+    panel: Axes, series: NDArray[Any], edges: NDArray[Any], colour: str, name: str | None = None
+) -> None:
+    """A histogram in per cent of the series: two series of different lengths compare."""
+    weights = np.full(len(series), 100 / max(len(series), 1))
+    panel.hist(series, bins=edges.tolist(), weights=weights, alpha=0.6, color=colour, label=name)
+
+
+def _label_volumes(
+    panel: Axes, before: Sequence[Facts], after: Sequence[Facts], shown: Sequence[int]
+) -> None:
     for shift, facts, colour in ((-0.2, before, _BEFORE), (0.2, after, _AFTER)):
-        shares = [100 * float(np.mean([one.volumes_ml[n] > 0 for one in facts])) for n in shown]
-        panel.bar(np.arange(len(shown)) + shift, shares, width=0.4, color=colour, alpha=0.8)
+        series = [[one.volumes_ml[n] for one in facts if one.volumes_ml[n] > 0] for n in shown]
+        panel.boxplot(
+            series,
+            positions=[at + shift for at in range(len(shown))],
+            widths=0.35,
+            whis=(5, 95),
+            showfliers=False,
+            patch_artist=True,
+            boxprops={"facecolor": colour, "alpha": 0.8},
+            medianprops={"color": "black"},
+        )
     panel.set_xticks(range(len(shown)), [LABEL_SHORT_NAMES[n] for n in shown])
-    panel.set(title="label present, % of label maps", ylim=(0, 100))
+    panel.set(yscale="log", title="volume where present, mL (5 to 95 %)")
+
+
+def _bars(panel: Axes, names: Sequence[str], shares: Sequence[Sequence[float]], title: str) -> None:
+    for shift, values, colour in zip((-0.2, 0.2), shares, (_BEFORE, _AFTER), strict=True):
+        panel.bar(np.arange(len(names)) + shift, values, width=0.4, color=colour, alpha=0.8)
+    panel.set_xticks(range(len(names)), names)
+    panel.set(title=title, ylim=(0, 100))
 
 
 def draw_variants(
@@ -100,7 +133,8 @@ def draw_variants(
         panel.axis("off")
     for panel, (title, label, source) in zip(panels.ravel(), variants, strict=False):
         at = representative_slice(label, 2)
-        plane, under = radiological(label[:, :, at]), radiological(source[:, :, at])
+        shown = np.ix_(*[np.flatnonzero((label > 0).any(axis=axes)) for axes in ((1, 2), (0, 2))])
+        plane, under = (radiological(np.pad(m[:, :, at][shown], 1)) for m in (label, source))
         colours = np.zeros((*plane.shape, 3), np.float32)
         for number, colour in LABEL_COLOURS.items():
             colours[plane == number] = to_rgb(colour)

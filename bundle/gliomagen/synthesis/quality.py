@@ -190,6 +190,12 @@ class AcceptanceRun:
         logger.info("%d of %d volumes accepted: %s", accepted, len(records), self.output_dir / TABLE_FILE)
         return records
 
+    def calibrate(self) -> Thresholds:
+        """Fits the thresholds and writes ``acceptance.json`` alone, to judge many data sets by."""
+        thresholds = self._fit()
+        thresholds.save(self.output_dir / THRESHOLDS_FILE)
+        return thresholds
+
     def each(self, cases: Sequence[ScanFiles], what: str) -> Iterator[tuple[Scan, Measures]]:
         """Reads and measures cases in order, all but the agreement; as many in memory as there are workers."""
         loader = DataLoader(

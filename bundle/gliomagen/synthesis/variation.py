@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from ..training.samples import case_of_sample
 from ..volume import Volume, read_volume
 from .checks import dice_to_source
 from .maps import CannotVaryError, LabelMap, Labels, Parameters, Policy
+
+logger = logging.getLogger(__name__)
 
 
 def read_label_map(entry: Mapping[str, Any]) -> tuple[LabelMap, Volume]:
@@ -104,7 +107,12 @@ class Variation:
         self.patients = sorted({source["patient"] for source in self.sources})
         self.policies = {name: policies[name] for name, weight in weights.items() if weight > 0}
         if len(self.patients) == 1:  # nobody else to take a lesion from
-            self.policies = {name: p for name, p in self.policies.items() if not p.needs_donor}
+            alone = sorted(name for name, policy in self.policies.items() if policy.needs_donor)
+            self.policies = {name: policy for name, policy in self.policies.items() if name not in alone}
+            if alone and self.policies:
+                logger.warning(
+                    "%s: left out, there is one patient only and nobody to be the donor", ", ".join(alone)
+                )
         if not self.policies:
             raise GliomaGenError(
                 "weights: no policy is left; give one above 0 (a transplant takes a second patient)"
@@ -184,6 +192,7 @@ def record_of(outcome: Outcome, case: str, mask_sha256: str) -> dict[str, Any]:
     return {
         "case": case,
         "synthetic": True,
+        "accepted": outcome.label is not None,
         "source_case": outcome.source.case,
         "source_patient": outcome.source.patient,
         "source_mask_sha256": mask_sha256,
