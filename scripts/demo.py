@@ -1,4 +1,4 @@
-"""The whole way on phantoms: a cohort, its preparation, a short training, synthesis, a picture to judge by.
+"""The whole way on phantoms: a cohort, a short training, synthesis, a data set of new patients, pictures to judge by.
 
 Called by ``scripts/demo.sh``. Every step is an ordinary bundle run, whose output goes to ``OUT/logs``; steps that
 are done are passed over by the workflows themselves, so running it again continues.
@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from gliomagen.pictures import PictureRow, picture_grid
 from gliomagen.volume import read_volume
 
 ROOT = Path(__file__).resolve().parent.parent
-CASES = 3
+CASES, VARIANTS = 3, 6
 
 
 @contextmanager
@@ -82,8 +83,9 @@ def training_cases(cohort: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 def main(out: Path) -> None:
     """Runs every step below ``out`` and prints the picture's path last."""
-    phantoms, cohort, synthetic, logs = (out / name for name in ("phantoms", "cohort", "synthetic", "logs"))
-    with step("1/5 simulating 10 patients with treated gliomas"):
+    names = ("phantoms", "cohort", "synthetic", "masks", "logs")
+    phantoms, cohort, synthetic, masks, logs = (out / name for name in names)
+    with step("1/8 simulating 10 patients with treated gliomas"):
         run(
             "simulating",
             "phantoms",
@@ -94,7 +96,7 @@ def main(out: Path) -> None:
             voxel_mm=3.0,
             seed=7,
         )
-    with step("2/5 preparing them as one would prepare BraTS"):
+    with step("2/8 preparing them as one would prepare BraTS"):
         run(
             "preparing",
             "prepare",
@@ -106,22 +108,22 @@ def main(out: Path) -> None:
             validation_fraction=0.3,
             seed=7,
         )
-    with step("3/5 training 120 steps, enough to see the loss fall"):
+    with step("3/8 training 100 steps, enough to see the loss fall"):
         run(
             "training",
             "train",
             logs / "training.log",
             dataset_dir=str(cohort),
             output_dir=str(out / "training"),
-            max_steps=120,
+            max_steps=100,
             warmup=20,
-            log_interval=30,
-            checkpoint_interval=60,
-            sample_interval=120,
+            log_interval=25,
+            checkpoint_interval=50,
+            sample_interval=100,
             sample_cases=1,
         )
     print(f"    {falling_loss(out / 'training' / 'log.jsonl')}", flush=True)
-    with step("4/5 synthesizing from masks nobody trained on, with the weights that come along"):
+    with step("4/8 synthesizing from masks nobody trained on, with the weights that come along"):
         run(
             "inferring",
             "inference",
@@ -129,20 +131,75 @@ def main(out: Path) -> None:
             dataset_dir=str(cohort),
             output_dir=str(synthetic),
         )
-    picture = out / "real-beside-synthetic.png"
-    with step("5/5 drawing real beside synthetic"):
-        painter = LabelPainter().fit(training_cases(cohort))  # what a mask alone would give
-        rows = []
-        for case in validation_cases(cohort):
-            mask = read_volume(cohort / case / f"{case}-seg.nii.gz").to_ras()
-            volumes = {
-                "real (phantom)": contrasts_of(cohort, case),
-                "synthetic": contrasts_of(synthetic, case),
-                "label painter": painter.paint(mask.data, seed=0, case=case),
-            }
-            rows.append(PictureRow(title=case, label=mask.data, volumes=volumes, voxel_mm=mask.voxel_mm))
-        picture_grid(picture, rows)
-    print(picture)
+    with step("5/8 varying the training patients' label maps: growth, treatment, lesions of others"):
+        run(
+            "augmenting",
+            "augment",
+            logs / "augmenting.log",
+            dataset_dir=str(cohort),
+            output_dir=str(masks),
+            count=VARIANTS,
+            num_workers=0,
+            seed=7,
+        )
+    with step("6/8 synthesizing an nnU-Net data set of patients that never were"):
+        run(
+            "synthesizing",
+            "synthesize",
+            logs / "synthesizing.log",
+            dataset_dir=str(masks),
+            output_dir=str(out),
+            dataset_name="Demo",
+        )
+    dataset = out / "nnUNet_raw" / "Dataset501_Demo"
+    with step("7/8 judging it by what is usual in scans"):
+        run(
+            "accepting",
+            "accept",
+            logs / "accepting.log",
+            dataset_dir=str(dataset),
+            masks_dir=str(masks),
+            thresholds=str(ROOT / "bundle" / "models" / "acceptance.json"),
+        )
+    verdicts = [json.loads(line) for line in (dataset / "acceptance.jsonl").read_text().splitlines()]
+    print(f"    {sum(v['accepted'] for v in verdicts)} of {len(verdicts)} accepted; {dataset}", flush=True)
+    with step("8/8 drawing"):
+        draw_variants(out / "new-patients.png", dataset, masks, verdicts)
+        draw_validation(out / "real-beside-synthetic.png", cohort, synthetic)
+    print(out / "new-patients.png")
+    print(out / "real-beside-synthetic.png")
+
+
+def draw_validation(picture: Path, cohort: Path, synthetic: Path) -> None:
+    """Draws real scans nobody trained on, beside what their masks alone gave."""
+    painter = LabelPainter().fit(training_cases(cohort))
+    rows = []
+    for case in validation_cases(cohort):
+        mask = read_volume(cohort / case / f"{case}-seg.nii.gz").to_ras()
+        volumes = {
+            "real (phantom)": contrasts_of(cohort, case),
+            "synthetic": contrasts_of(synthetic, case),
+            "label painter": painter.paint(mask.data, seed=0, case=case),
+        }
+        rows.append(PictureRow(title=case, label=mask.data, volumes=volumes, voxel_mm=mask.voxel_mm))
+    picture_grid(picture, rows)
+
+
+def draw_variants(picture: Path, dataset: Path, masks: Path, verdicts: list[dict[str, Any]]) -> None:
+    """Draws the synthetic patients with the verdict on each."""
+    rows = []
+    for verdict in verdicts:
+        case = verdict["case"]
+        source = case.rsplit("-s", 1)[0]
+        mask = read_volume(masks / source / f"{source}-seg.nii.gz").to_ras()
+        names = [f"imagesTr/{case}_{channel:04d}.nii.gz" for channel in range(len(CONTRASTS))]
+        volumes = np.stack([read_volume(dataset / name).to_ras().data for name in names])
+        policy = read_json(masks / source / f"{source}.json")["policy"]
+        title = f"{policy}: {'accepted' if verdict['accepted'] else 'rejected'}"
+        rows.append(
+            PictureRow(title=title, label=mask.data, volumes={"synthetic": volumes}, voxel_mm=mask.voxel_mm)
+        )
+    picture_grid(picture, rows, cases_per_line=len(rows))
 
 
 if __name__ == "__main__":

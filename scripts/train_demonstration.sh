@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes bundle/models/model.pt again: phantoms, preparation, training. About an hour on two cores; rerunning continues.
+# Makes bundle/models/model.pt again: phantoms, preparation, training. About two hours on two cores; rerunning continues.
 #   bash scripts/train_demonstration.sh [WORK_FOLDER]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -9,11 +9,11 @@ work=${1:-demonstration}
 run() { python -m monai.bundle run "$1" --config_file "bundle/configs/$2.yaml" "${@:3}"; }
 
 run simulating phantoms --output_dir "$work/challenge" \
-  --patients 240 --spatial_size "[64,72,56]" --voxel_mm 3.0 --seed 0
+  --patients 600 --spatial_size "[64,72,56]" --voxel_mm 3.0 --seed 0
 run preparing prepare --dataset_dir "$work/challenge" --output_dir "$work/cohort" \
-  --spatial_size "[64,64,48]" --voxel_mm "[3.0,3.0,3.0]" --validation_fraction 0.1
+  --spatial_size "[64,64,48]" --voxel_mm "[3.0,3.0,3.0]" --validation_fraction 0.04
 run training train --dataset_dir "$work/cohort" --output_dir "$work/run" \
-  --max_steps 2500 --decay_from 1500 --augment 0.15 \
+  --max_steps 9000 --decay_from 2500 --augment 0.15 \
   --data_terms "procedural phantoms: no patient data; a demonstration, not for use on patients"
 
 cp "$work/run/model.pt" "$work/run/model.json" bundle/models/

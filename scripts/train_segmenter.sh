@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes bundle/models/segmenter.pt again, on the phantoms of train_demonstration.sh. Half an hour on one core; rerunning
+# Makes bundle/models/segmenter.pt and the thresholds of acceptance again, on the phantoms of train_demonstration.sh. Half an hour on one core; rerunning
 # continues, and what that script has made in the same folder is used.
 #   bash scripts/train_segmenter.sh [WORK_FOLDER]
 set -euo pipefail
@@ -19,3 +19,4 @@ run training segmenter --dataset_dir "$work/cohort" --output_dir "$work/segmente
 
 cp "$work/segmenter/model.pt" bundle/models/segmenter.pt
 sed 's/"weights": "model.pt"/"weights": "segmenter.pt"/' "$work/segmenter/model.json" >bundle/models/segmenter.json
+run calibrating accept --real_dir "$work/cohort" --output_dir bundle/models

@@ -42,6 +42,15 @@ OPTIONS = {
         *["checkpoint_interval", "sample_interval", "resume"],
     ],
     "inference.yaml": ["dataset_dir", *COMMON, *SYNTHESIS, "contrasts"],
+    "augment.yaml": ["dataset_dir", "output_dir", "seed", "num_workers", "section", "count", "variants"],
+    "synthesize.yaml": ["dataset_dir", *COMMON, *SYNTHESIS, "contrasts", "dataset_id", "seeds_per_mask"],
+    "segmenter.yaml": [
+        *["dataset_dir", *COMMON, "max_steps", "batch_size", "learning_rate", "contrasts"],
+        *["checkpoint_interval", "sample_interval", "resume", "half"],
+    ],
+    "segment.yaml": ["dataset_dir", *COMMON, "weights", "label_convention", "contrasts"],
+    "accept.yaml": ["real_dir", "dataset_dir", *COMMON, "quantile", "contrasts", "thresholds"],
+    "mix.yaml": ["dataset_dir", "synthetic_dirs", "output_dir", "seed", "arm", "contrasts"],
 }
 
 # MONAI's generic schema of 2024-07-25, as far as it says what a bundle must have.
@@ -237,6 +246,12 @@ def test_an_overlay_says_of_what(file: Path) -> None:
 def test_documented_options_are_there(name: str) -> None:
     """An option that is no top-level key is taken without a word and changes nothing."""
     assert set(OPTIONS[name]) - set(raw(name)) == set()
+
+
+@pytest.mark.parametrize("name", ["segment.yaml", "accept.yaml"])
+def test_the_segmenter_is_the_one_that_was_trained(name: str) -> None:
+    for item in ("network_def", "channels", "num_labels", "contrasts"):
+        assert raw(name)[item] == raw("segmenter.yaml")[item], item
 
 
 def test_inference_builds_the_network_that_training_trained() -> None:

@@ -14,6 +14,7 @@ from gliomagen.errors import GliomaGenError
 from gliomagen.labels import ET, HEAD, LESION, NETC, RC, SNFH
 from gliomagen.randomness import numpy_generator
 from gliomagen.synthesis.edit import EditPolicy
+from gliomagen.synthesis.edit_borders import Move
 from gliomagen.synthesis.maps import CannotVaryError, LabelMap, Labels, Parameters
 from gliomagen.synthesis.transplant import TransplantPolicy
 
@@ -264,3 +265,18 @@ def test_wrong_options_are_one_line() -> None:
             EditPolicy(**options)
     with pytest.raises(GliomaGenError, match="scale"):
         TransplantPolicy(scale=(1.2, 0.8))
+
+
+def test_what_grows_loses_none_of_its_own(source: LabelMap) -> None:
+    edit = Move(outward=True, mm=(2.0, 5.0), shares={"NETC": 1.0})
+    for seed in range(5):
+        grown = edit.apply(source, edit.draw(source, np.random.default_rng(seed)))
+        assert (grown[source.label == NETC] == NETC).all()
+
+
+def test_a_lesion_of_unknown_kind_is_never_drawn_for_surgery_or_treatment(source: LabelMap) -> None:
+    """Else most draws on a cohort with one lesion class would be refused."""
+    unknown = replace(source, label=np.where(source.label > HEAD, LESION, source.label).astype(np.uint8))
+    for seed in range(20):
+        drawn = EditPolicy().draw(unknown, None, np.random.default_rng(seed))
+        assert {edit["edit"] for edit in drawn["edits"]} <= {"grow", "shrink", "satellite"}

@@ -16,11 +16,11 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from gliomagen.cohort.datalist import read_cohort
-from gliomagen.weights import load_weights
 from gliomagen.labels import CONTRASTS
 from gliomagen.provenance import patient_hash, read_card
 from gliomagen.training.cache import CachedCases
 from gliomagen.volume import Volume, write_volume
+from gliomagen.weights import load_weights
 
 STEPS = 2
 NETWORK = {"channels": [8, 8], "network_def#norm_num_groups": 4, "network_def#num_head_channels": 8}

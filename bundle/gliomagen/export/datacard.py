@@ -55,6 +55,14 @@ def write_data_card(dataset_folder: str | Path, *, pretty_name: str | None = Non
     return folder / CARD_FILE
 
 
+def renew_data_card(dataset_folder: str | Path) -> Path | None:
+    """Writes the card of a data set anew, after acceptance; a folder that no ``synthesizing`` finished has none."""
+    folder = Path(dataset_folder)
+    if not all((folder / name).is_file() for name in (SET_FILE, MANIFEST_FILE)):
+        return None
+    return write_data_card(folder)
+
+
 def _card(folder: Path, made: Record, records: Sequence[Record], name: str) -> str:
     settings, weights, terms = made["settings"], made["weights"], made["terms"]
     masks = {record["mask_sha256"] for record in records}

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import GliomaGenError
-from ..labels import HEAD
+from ..labels import HEAD, LESION
 from .edit_borders import Move
 from .edit_satellites import Satellites
 from .edit_treatment import Cavity, Response
@@ -88,7 +88,10 @@ class EditPolicy:
         del donor
         if not (source.label > HEAD).any():
             raise CannotVaryError("there is no lesion to edit")
-        names = list(self.shares)
+        unknown_kind = (source.label == LESION).any()  # of which no core is known, to resect or to treat
+        names = [name for name in self.shares if not (unknown_kind and name in ("respond", "cavity"))]
+        if not names:
+            raise CannotVaryError("none of the edits is one of a lesion of unknown kind")
         weights = np.array([self.shares[name] for name in names])
         count = min(int(rng.integers(self.edits_per_output[0], self.edits_per_output[1] + 1)), len(names))
         chosen = rng.choice(names, size=count, replace=False, p=weights / weights.sum())

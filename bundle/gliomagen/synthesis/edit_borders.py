@@ -193,8 +193,9 @@ def _move_enhancement(
 def push(label: Labels, reach: Field, voxel_mm: tuple[float, float, float], *, kind: int) -> Labels:
     """Grows or shrinks a region by ``reach`` mm and takes along what lies around it.
 
-    Only its larger parts move: scattered specks would swell into one another. Each voxel takes the label that lay ``reach`` nearer to the region (or farther from it), along the normal of its
-    border; less and less so with the distance, down to nothing.
+    Only its larger parts move: scattered specks would swell into one another. Each voxel takes the label that lay
+    ``reach`` nearer to the region (or farther from it), along the normal of its border; less and less so with the
+    distance, down to nothing.
     """
     head = label > 0
     parts, counts = components(label == kind)
@@ -226,4 +227,6 @@ def push(label: Labels, reach: Field, voxel_mm: tuple[float, float, float], *, k
     # Far away nothing moves; and what was there is not to be resampled.
     still = (fade == 0) & ~new_region & ~region
     result[still] = label[still]
+    if (reach > 0).any():  # what grows loses none of its own, specks included
+        result[label == kind] = kind
     return result

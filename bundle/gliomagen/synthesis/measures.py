@@ -16,8 +16,8 @@ from scipy import ndimage, stats
 
 from ..labels import CONTRASTS, ET, HEAD, LESION, NETC, TUMOUR
 from ..pictures import LABEL_SHORT_NAMES
-from .whole_field import field
 from .texture import texture
+from .whole_field import field
 
 Image = NDArray[np.float32]
 Labels = NDArray[np.uint8]
