@@ -131,7 +131,7 @@ def write_page(cohort: Path, cases: int, singles: str, guesses: str) -> None:
 
 `models/model.pt`: {card["steps"]} steps on {len(card["training_patients"])} phantom patients at
 {"x".join(str(n) for n in card["geometry"]["spatial_size"])} and {card["geometry"]["voxel_mm"][0]:g} mm, package {__version__},
-with the settings of `scripts/train_demonstration.sh`, in several stretches. They have seen procedural phantoms and nothing else: a demonstration,
+made by `scripts/train_demonstration.sh`. They have seen procedural phantoms and nothing else: a demonstration,
 and a start for trying things out. Training log: `demonstration_log.jsonl`.
 
 Measured by `python scripts/demonstration_report.py COHORT` on the {cases} validation patients of that cohort

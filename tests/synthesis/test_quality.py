@@ -273,7 +273,7 @@ def test_the_workflow_fits_on_a_cohort_and_judges_a_data_set(
     records = [json.loads(line) for line in (out / "acceptance.jsonl").read_text().splitlines()]
     verdicts = {record["case"]: record["accepted"] for record in records}
     assert not verdicts["blurred"] and not verdicts["shifted"]
-    assert set(records[0]["groups"]) == {"agreement", "contrast", "texture", "background"}
+    assert set(records[0]["groups"]) == {"agreement", "background", "contrast", "field", "texture"}
     content = json.loads((out / "acceptance.json").read_text())
     assert content["cases"] == {"reference": 20, "validation": 10}
     assert content["segmenter_sha256"] == file_sha256(segmenter)

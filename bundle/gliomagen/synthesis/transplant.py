@@ -200,7 +200,7 @@ class TransplantPolicy:
         lesion = placed > HEAD
         lost = (lesion & ~head).sum() / max(lesion.sum(), 1)
         if lost > self.clipped:
-            raise CannotVaryError(f"{100 * lost:.0f} % of the lesion would leave the head")
+            raise CannotVaryError("too much of the lesion would leave the head")
         surface = surface_of(lesion & head)
         near = depth_mm(head, source.voxel_mm)[surface] < self._margin_mm(into)
         if near.mean() > max(parameters["contact"], 1e-9):
@@ -234,7 +234,7 @@ def _checked(donor: LabelMap | None) -> LabelMap:
     if donor is None:
         raise ValueError("a transplant needs a donor")
     if not (donor.label > HEAD).any():
-        raise CannotVaryError(f"the donor {donor.case} has no lesion")
+        raise CannotVaryError("the donor has no lesion")
     return donor
 
 
