@@ -6,7 +6,6 @@ what its output means, and what its error is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -61,17 +60,17 @@ class RectifiedFlow:
     neighbouring voxels of a volume tell the same, so a large volume is still legible under much noise. The sampling
     grid has the same shift. The logit-normal is empty at t = 1, where sampling starts, so a part is drawn there.
 
-    With ``band_rms`` the network makes only what z_t does not tell by itself: band by band, w' = c_skip z_t + c_out F
-    with the factors that make input and target of unit size (Karras et al. 2022, eq. 7, for z_t = (1 - t) w + t e):
-    c_skip = (1 - t) s^2 / n^2, c_out = s t / n, c_in = 1 / n, n^2 = ((1 - t) s)^2 + t^2. So fine detail under little
-    noise passes by the network, whose first level is narrower than its input.
+    With ``detail_rms`` s the network makes only what z_t does not tell by itself: w' = c_skip z_t + F with c_skip =
+    (1 - t) s^2 / (((1 - t) s)^2 + t^2) (Karras et al. 2022, eq. 7, for z_t = (1 - t) w + t e). So under little noise
+    fine detail passes by the network, whose first level is narrower than its input. s is the size of what a voxel's
+    neighbours do not tell of it, far less than that of w.
 
     Args:
         shift: t = shift * u / (1 + (shift - 1) * u); 1 leaves u as it is. Grows with the volume.
         uniform: Share of training times drawn uniformly instead.
         pure_noise: Share of training times at exactly 1.
         data_rms: Root mean square of the coefficients; scales the network's input to unit size.
-        band_rms: Instead, the same of each band of the basis, s; None: the network makes all of w'.
+        detail_rms: s; 0: the network makes all of w'.
         minimum_time: The loss is the velocity error for t above this, and flattens below.
     """
 
@@ -82,14 +81,14 @@ class RectifiedFlow:
         uniform: float = 0.05,
         pure_noise: float = 0.02,
         data_rms: float = 0.85,
-        band_rms: Sequence[float] | None = None,
+        detail_rms: float = 0.0,
         minimum_time: float = 0.05,
     ) -> None:
         self.shift = shift
         self.uniform = uniform
         self.pure_noise = pure_noise
         self.data_rms = data_rms
-        self.band_rms = None if band_rms is None else [float(rms) for rms in band_rms]
+        self.detail_rms = detail_rms
         self.minimum_time = minimum_time
 
     def _shifted(self, u: Tensor) -> Tensor:
@@ -115,31 +114,24 @@ class RectifiedFlow:
     def network_input(self, z: Tensor, t: Tensor) -> Tensor:
         """Returns z_t divided by its expected size."""
         t = _column(t, z)
-        return z * torch.rsqrt(((1 - t) * self._rms(z)) ** 2 + t**2)
+        return z * torch.rsqrt(((1 - t) * self.data_rms) ** 2 + t**2)
 
     def network_time(self, t: Tensor) -> Tensor:
         """Returns 1000 t."""
         return 1000 * t
 
     def clean_from(self, output: Tensor, z: Tensor, t: Tensor) -> Tensor:
-        """Returns the clean end: the output itself or, with ``band_rms``, what z_t tells and the output adds."""
-        if self.band_rms is None:
+        """Returns the clean end: the output, and what of z_t passes by the network."""
+        if self.detail_rms == 0:
             return output
-        t, rms = _column(t, z), self._rms(z)
-        square = ((1 - t) * rms) ** 2 + t**2
-        return (1 - t) * rms**2 / square * z + rms * t * torch.rsqrt(square) * output
+        t = _column(t, z)
+        signal = (1 - t) * self.detail_rms**2
+        return output + z * signal / ((1 - t) * signal + t**2)
 
     def residual(self, output: Tensor, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Returns the velocity error, (w' - w) / max(t, minimum_time)."""
         estimate = self.clean_from(output, self.add_noise(clean, noise, t), t)
         return (estimate - clean) / _column(t, output).clamp(min=self.minimum_time)
-
-    def _rms(self, z: Tensor) -> Tensor:
-        """Returns the coefficients' size, to broadcast over z: band k of channel c is channel k * C + c."""
-        if self.band_rms is None:
-            return z.new_tensor(self.data_rms)
-        bands = z.new_tensor(self.band_rms).repeat_interleave(z.shape[1] // len(self.band_rms))
-        return bands.reshape(-1, *[1] * (z.ndim - 2))  # (Cw, 1, 1, 1)
 
 
 class CosineDDPM:
