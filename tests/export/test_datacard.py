@@ -12,7 +12,7 @@ import yaml
 from fake_writing import CARD, write_masks, write_set
 
 from gliomagen.errors import GliomaGenError
-from gliomagen.export.datacard import write_data_card
+from gliomagen.export.datacard import renew_data_card, write_data_card
 from gliomagen.files import write_json
 
 
@@ -123,3 +123,11 @@ def test_broken_sources(folder: Path) -> None:
     (folder / "manifest.jsonl").unlink()
     with pytest.raises(GliomaGenError, match=r"manifest.jsonl: not found"):
         write_data_card(folder)
+
+
+def test_a_renewed_card_leaves_nothing_else(folder: Path, tmp_path: Path) -> None:
+    before = {path.name for path in folder.iterdir()}
+    (folder / "README.md").unlink()
+    assert renew_data_card(folder) == folder / "README.md"
+    assert {path.name for path in folder.iterdir()} == before
+    assert renew_data_card(tmp_path) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +15,7 @@ from ..files import read_json
 from ..labels import BACKGROUND, LABEL_NAMES, convention
 from ..provenance import DATA_TERMS_UNKNOWN
 from .nnunet_form import DATASET_FILE, MANIFEST_FILE, SET_FILE, label_convention_of, read_json_lines
-from .placing import write_shared
+from .placing import WORKING, write_shared
 
 CARD_FILE = "README.md"
 ACCEPTANCE_FILE = "acceptance.jsonl"
@@ -60,7 +61,10 @@ def renew_data_card(dataset_folder: str | Path) -> Path | None:
     folder = Path(dataset_folder)
     if not all((folder / name).is_file() for name in (SET_FILE, MANIFEST_FILE)):
         return None
-    return write_data_card(folder)
+    card = write_data_card(folder)
+    with contextlib.suppress(OSError):  # somebody is at work there
+        (folder / WORKING).rmdir()
+    return card
 
 
 def _card(folder: Path, made: Record, records: Sequence[Record], name: str) -> str:
