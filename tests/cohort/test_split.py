@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gliomagen.cohort.split import split_cases
+from gliomagen.cohort.split import some_of, split_cases
 from gliomagen.errors import GliomaGenError
 from gliomagen.files import write_json
 
@@ -102,3 +102,18 @@ def test_a_given_split_that_does_not_fit_is_refused(content: Any, part: str, tmp
 def test_a_fraction_that_cannot_be_meant_is_refused(fraction: float) -> None:
     with pytest.raises(GliomaGenError, match="validation_fraction"):
         split_cases(cohort(3), validation_fraction=fraction)
+
+
+def test_a_list_of_patients_chooses_all_their_cases_and_no_others(tmp_path: Path) -> None:
+    entries = [{"patient": f"P{i // 2}", "case": i} for i in range(8)]
+    for content in (["P1", "P3"], {"patients": ["P1", "P3"]}):
+        write_json(tmp_path / "some.json", content)
+        assert [e["case"] for e in some_of(entries, patients=tmp_path / "some.json")] == [2, 3, 6, 7]
+    for content, message in (
+        (["P1", "P9"], "'P9' is not among"),
+        ([], "must be a list"),
+        ({"names": ["P1"]}, "must be a list"),
+    ):
+        write_json(tmp_path / "wrong.json", content)
+        with pytest.raises(GliomaGenError, match=message):
+            some_of(entries, patients=tmp_path / "wrong.json")

@@ -12,6 +12,7 @@ import yaml
 from helpers import bundle_run, write_prepared_cohort
 
 from gliomagen.cohort.datalist import datalist
+from gliomagen.cohort.split import some_of
 from gliomagen.errors import GliomaGenError
 from gliomagen.export.arms import ARMS, count_of, foreign_patients, real_cases, synthetic_cases
 from gliomagen.export.mixing import Mixture
@@ -37,8 +38,10 @@ def write_synthetic(
     size: tuple[int, ...] = (16, 16, 16),
     number: int = 501,
     segmenter_sha256: str | None = None,
+    sources: list[str] | None = None,
 ) -> Path:
-    """Volumes by somebody's generator: their label maps go back to each of the cohort's eight patients in turn."""
+    """Volumes by somebody's generator: their label maps go back to each source, the cohort's eight patients, in turn."""
+    sources = sources or [f"BraTS-GLI-{90000 + i}" for i in range(8)]
     card = {"sha256": "w" * 64, "steps": 1, "training_patients": [patient_hash(p) for p in seen]}
     settings = {
         "weights_sha256": "w" * 64,
@@ -63,7 +66,7 @@ def write_synthetic(
         label = np.ones(size, np.uint8)
         label[4:8, 4:8, 4:8] = 4
         volumes = np.full((4, *size), 0.5)
-        facts = {"mask_sha256": str(i), "source_patient": f"BraTS-GLI-{90000 + i % 8}", "network_calls": 1}
+        facts = {"mask_sha256": str(i), "source_patient": sources[i % len(sources)], "network_calls": 1}
         writer.write(name, volumes, label, np.diag([3.0, 3.0, 3.0, 1.0]), facts)
     assert writer.complete()
     entries = [
@@ -170,7 +173,20 @@ def test_an_arm_that_knows_other_patients_says_so(
     assert arm_size == {"real+hq": 6, "half+hq": 3, "hq-only": 0, "half": 3}[arm]
 
 
-def test_an_honest_half_is_named_so() -> None:
+def test_half_with_a_generator_of_that_half_is_named_so(cohort: Path, tmp_path: Path) -> None:
+    """The study that half+hq claims can be made: the arm's list of patients drives every step before it."""
+    half = mixture(cohort, tmp_path, [], "half").write() / "mix.json"
+    own = [entry["patient"] for entry in some_of(datalist(cohort, "training"), patients=half)]
+    assert len(own) == 3
+    made = write_synthetic(tmp_path, seen=own, sources=own)
+    folder = mixture(cohort, tmp_path, [made], "half+hq", dataset_id=602).write()
+    assert folder.name == "Dataset602_half_plus_hq"
+    assert {case for case in split_of(folder)["train"] if case.startswith("BraTS")} == {
+        f"{p}-100" for p in own
+    }
+
+
+def test_what_an_arm_learns_of_others_is_told() -> None:
     records = [{"case": "a", "source_patient": "P1"}]
     assert foreign_patients({"P1", "P2"}, records, {"generator": [patient_hash("P1")]}) == []
     assert foreign_patients({"P2"}, records, {}) == ["label maps go back to 1 other patients"]

@@ -11,7 +11,7 @@ import torch
 from helpers import CONFIGS, bundle_run
 from monai.bundle import ConfigParser
 
-from gliomagen.cohort.split import half_of
+from gliomagen.cohort.split import some_of
 from gliomagen.errors import GliomaGenError
 from gliomagen.files import file_sha256
 from gliomagen.labels import CONTRASTS
@@ -45,18 +45,18 @@ def test_a_run_leaves_weights_scores_and_the_patients_it_saw(run: Path, tiny_coh
     scores = next(entry for entry in entries if "validation_loss" in entry)
     assert {"dice", "dice_ET", "dice_SNFH"} <= set(scores)
     training = json.loads((tiny_cohort / "cohort.json").read_text())["training"]
-    half = [entry["patient"] for entry in half_of(training, 1)]
+    half = [entry["patient"] for entry in some_of(training, half=1)]
     assert read_card(run / "model.pt")["training_patients"] == sorted(patient_hash(p) for p in half)
 
 
 def test_the_halves_share_no_patient_and_lose_none() -> None:
     """Two segmenters, one to select and one to evaluate, must not know the same patients."""
     entries = [{"patient": f"P{i // 2}", "case": i} for i in range(40)]
-    first, second = half_of(entries, 0), half_of(entries, 1)
+    first, second = some_of(entries, half=0), some_of(entries, half=1)
     assert not {e["patient"] for e in first} & {e["patient"] for e in second}
-    assert len(first) + len(second) == 40 and half_of(entries, None) == entries
+    assert len(first) + len(second) == 40 and some_of(entries) == entries
     with pytest.raises(GliomaGenError, match="choose 0, 1"):
-        half_of(entries, 2)
+        some_of(entries, half=2)
 
 
 def test_the_weights_segment_a_scan_of_any_size(run: Path) -> None:

@@ -53,24 +53,45 @@ def split_cases(
     return {case: VALIDATION if patients[case] in validating else TRAINING for case in sorted(patients)}
 
 
-def half_of(entries: Sequence[dict[str, Any]], half: int | None) -> list[dict[str, Any]]:
-    """Returns the entries of one half of the patients, by a hash; all of them if ``half`` is None.
+def some_of(
+    entries: Sequence[dict[str, Any]], *, half: int | None = None, patients: str | Path | None = None
+) -> list[dict[str, Any]]:
+    """Returns the entries of some patients; all of them if neither is given.
 
     Args:
         entries: With ``patient``.
-        half: 0 or 1.
+        half: 0 or 1: one half of the patients, by a hash.
+        patients: JSON list of patients, or an object that has one as ``patients``, as mixing writes.
 
     Raises:
-        GliomaGenError: It is neither, or that half is empty.
+        GliomaGenError: The half is neither, the file is not such, it names a patient that is not there, or nobody
+            is left.
     """
-    if half is None:
-        return list(entries)
-    if half not in (0, 1):
+    if half not in (None, 0, 1):
         raise GliomaGenError(f"half {half} is not known; choose 0, 1 or null for all patients")
-    chosen = [entry for entry in entries if (_number("half", entry["patient"]) < 0.5) == (half == 0)]
-    if not chosen:
-        raise GliomaGenError(f"half {half} of the {len(entries)} cases is empty; train on all, half null")
+    chosen = list(entries)
+    if patients is not None:
+        named = _named_patients(Path(patients))
+        if missing := sorted(named - {entry["patient"] for entry in entries}):
+            raise GliomaGenError(
+                f"{patients}: patient '{missing[0]}' is not among the training patients; remove it"
+            )
+        chosen = [entry for entry in chosen if entry["patient"] in named]
+    if half is not None:
+        chosen = [entry for entry in chosen if (_number("half", entry["patient"]) < 0.5) == (half == 0)]
+    if entries and not chosen:
+        raise GliomaGenError(
+            f"half {half} and patients {patients} leave none of {len(entries)} cases; set both to null"
+        )
     return chosen
+
+
+def _named_patients(path: Path) -> set[str]:
+    content = read_json(path)
+    names = content.get("patients") if isinstance(content, dict) else content
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise GliomaGenError(f'{path}: must be a list of patients, or have one as "patients"')
+    return set(names)
 
 
 def _number(seed: int | str, patient: str) -> float:
