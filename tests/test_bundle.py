@@ -264,6 +264,9 @@ def test_inference_builds_the_network_that_training_trained() -> None:
         "num_res_blocks",
         "spatial_dims",
         "time_shift",
+        "time_spread",
+        "detail_rms",
+        "process",
     ):
         assert train[name] == inference[name], name
     for name in ("contrasts", "num_labels", "steps"):

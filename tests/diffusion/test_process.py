@@ -27,7 +27,39 @@ def test_flow_times_cover_where_sampling_starts() -> None:
     assert times.median() > RectifiedFlow(shift=1).draw_times(20000, _generator()).median() + 0.1
 
 
-@pytest.mark.parametrize("process", [RectifiedFlow(shift=3), CosineDDPM()])
+def test_spread_reaches_texture_and_anatomy() -> None:
+    """Times near 0 decide fine texture, near 1 the large anatomy: a sampler that skips either leaves it out."""
+    narrow, wide = RectifiedFlow(shift=4), RectifiedFlow(shift=4, spread=1.8)
+    for low, high in (
+        (narrow.grid(10)[1:-1], wide.grid(10)[1:-1]),
+        (narrow.draw_times(20000, _generator()), wide.draw_times(20000, _generator())),
+    ):
+        assert (high < 0.1).float().mean() > (low < 0.1).float().mean()
+        assert (high > 0.97).float().mean() > (low > 0.97).float().mean()
+    assert wide.grid(10)[5] == pytest.approx(0.8)
+
+
+def test_detail_that_the_network_misses_passes_by_it() -> None:
+    """The estimate is better than the network's and than the noisy image's own, and exact where nothing is noise."""
+    flow = RectifiedFlow(detail_rms=[0.3, 0.1])  # of two bands with two contrasts each
+    clean, noise, miss = torch.randn(3, 1, 4, 64, 64, generator=_generator()).unbind(0)
+    size = torch.tensor([0.3, 0.3, 0.1, 0.1])
+    output = clean + size[:, None, None] * miss
+    for time in (0.05, 0.15, 0.3):
+        t = torch.tensor([time])
+        z = flow.add_noise(clean, noise, t)
+        error = (flow.clean_from(output, z, t) - clean)[0].square().mean((1, 2)).sqrt()
+        told = size**-2 + ((1 - time) / time) ** 2  # two independent witnesses: precisions add
+        assert torch.allclose(error, told**-0.5, rtol=0.05)
+        residual = flow.residual(output, clean, noise, t)[0].square().mean((1, 2)).sqrt()
+        assert torch.allclose(residual, error / time, rtol=1e-4)
+    assert torch.equal(flow.clean_from(output, noise, torch.ones(1)), output)
+    assert torch.allclose(flow.clean_from(output, clean, torch.full((1,), 1e-6)), clean, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "process", [RectifiedFlow(shift=3), RectifiedFlow(shift=3, spread=1.8), CosineDDPM()]
+)
 def test_grid_falls_from_noise_to_clean(process: RectifiedFlow | CosineDDPM) -> None:
     grid = process.grid(7)
     assert grid[0] == 1 and grid[-1] == 0 and len(grid) == 8 and (grid.diff() < 0).all()
@@ -115,19 +147,3 @@ def test_ancestral_sampling_gives_the_data_distribution() -> None:
 def test_wrong_sampler_is_named() -> None:
     with pytest.raises(GliomaGenError, match="heun"):
         sampler_named("ancestral", RectifiedFlow())
-
-
-def test_detail_passes_by_the_network_only_where_noise_is_weaker() -> None:
-    """Else grain of the noise would stay in the estimate, or fine detail would have to squeeze through the network."""
-    process = RectifiedFlow(detail_rms=0.15)
-    torch.manual_seed(0)
-    clean, noise = 0.15 * torch.randn(2, 8, 4, 4, 4), torch.randn(2, 8, 4, 4, 4)
-    nothing = torch.zeros_like(clean)
-    for t, share in ((0.01, 0.99), (0.9, 0.003)):
-        times = torch.full((2,), t)
-        kept = process.clean_from(nothing, process.add_noise(clean, noise, times), times)
-        slope = (kept * clean).sum() / clean.square().sum()
-        assert slope == pytest.approx(share, abs=0.02)
-        error = process.residual(clean - kept, clean, noise, times)  # the output that makes up for it
-        assert error.abs().max() < 1e-4
-    assert torch.equal(RectifiedFlow().clean_from(clean, noise, torch.ones(2)), clean)

@@ -262,7 +262,18 @@ def test_synthesis_runs_the_network_and_process_of_inference() -> None:
             "dataloader",
         ),
         *("weights", "steps", "sampler", "guidance", "contrasts", "num_labels", "spatial_dims", "channels"),
-        *("num_res_blocks", "time_shift", "grid", "precision", "seed", "label_convention", "layout", "head"),
+        *(
+            "num_res_blocks",
+            "time_shift",
+            "time_spread",
+            "detail_rms",
+            "grid",
+            "precision",
+            "seed",
+            "label_convention",
+            "layout",
+            "head",
+        ),
     ):
         assert ours[name] == theirs[name], name
     shared = [step for step in theirs["preprocessing"]["transforms"] if "AddMissing" not in step["_target_"]]

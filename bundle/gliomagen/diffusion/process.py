@@ -6,6 +6,8 @@ what its output means, and what its error is.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -56,21 +58,24 @@ class RectifiedFlow:
     z_t = (1 - t) w + t e (Liu et al. 2023, eq. 1, with time reversed); velocity v = e - w, so that a clean estimate
     w' gives v' = (z_t - w') / t and ‖v' - v‖ = ‖w' - w‖ / t. MONAI's ``RFlowScheduler`` has the opposite sign of v.
 
-    Training times are logit-normal (Esser et al. 2024, eq. 19), shifted toward noise by ``shift`` (their eq. 23):
-    neighbouring voxels of a volume tell the same, so a large volume is still legible under much noise. The sampling
-    grid has the same shift. The logit-normal is empty at t = 1, where sampling starts, so a part is drawn there.
+    Training times are logit-normal (Esser et al. 2024, eq. 19): logit t = ln shift + spread * n. ``shift`` moves them
+    toward noise (their eq. 23), since neighbouring voxels of a volume tell the same and a large volume is still
+    legible under much noise; ``spread`` reaches both the times where the large anatomy is decided and those where
+    the fine texture is. The sampling grid is of the same family: logit t = ln shift + spread * logit u with u evenly
+    spread. The logit-normal is empty at t = 1, where sampling starts, so a part is drawn there.
 
-    With ``detail_rms`` s the network makes only what z_t does not tell by itself: w' = c_skip z_t + F with c_skip =
-    (1 - t) s^2 / (((1 - t) s)^2 + t^2) (Karras et al. 2022, eq. 7, for z_t = (1 - t) w + t e). So under little noise
-    fine detail passes by the network, whose first level is narrower than its input. s is the size of what a voxel's
-    neighbours do not tell of it, far less than that of w.
+    With ``detail_rms`` s the network's estimate f is blended with what z_t itself tells of w: w' = (1 - c) f + c z_t /
+    (1 - t), c = ((1 - t) s)^2 / (((1 - t) s)^2 + t^2), the best linear estimate if f errs by s, independently of the
+    noise (Wiener 1949). A network whose first level is narrower than its input cannot make all fine detail; so
+    under little noise it passes by, and w' is never much worse than z_t. s is what such a network misses, by band.
 
     Args:
-        shift: t = shift * u / (1 + (shift - 1) * u); 1 leaves u as it is. Grows with the volume.
+        shift: Odds of noise to signal at the median training time. Grows with the volume.
+        spread: Standard deviation of logit t.
         uniform: Share of training times drawn uniformly instead.
         pure_noise: Share of training times at exactly 1.
         data_rms: Root mean square of the coefficients; scales the network's input to unit size.
-        detail_rms: s; 0: the network makes all of w'.
+        detail_rms: s of each band of the basis, coarse to fine as the basis orders them; empty: the network makes all of w'.
         minimum_time: The loss is the velocity error for t above this, and flattens below.
     """
 
@@ -78,33 +83,35 @@ class RectifiedFlow:
         self,
         *,
         shift: float = 1.0,
+        spread: float = 1.0,
         uniform: float = 0.05,
         pure_noise: float = 0.02,
         data_rms: float = 0.85,
-        detail_rms: float = 0.0,
+        detail_rms: Sequence[float] = (),
         minimum_time: float = 0.05,
     ) -> None:
         self.shift = shift
+        self.spread = spread
         self.uniform = uniform
         self.pure_noise = pure_noise
         self.data_rms = data_rms
-        self.detail_rms = detail_rms
+        self.detail_rms = tuple(detail_rms)
         self.minimum_time = minimum_time
 
-    def _shifted(self, u: Tensor) -> Tensor:
-        return self.shift * u / (1 + (self.shift - 1) * u)
+    def _time(self, logit: Tensor) -> Tensor:
+        return (math.log(self.shift) + self.spread * logit).sigmoid()
 
     def draw_times(self, count: int, generator: Generator) -> Tensor:
         """Draws training times, (count,) in (0, 1]."""
-        u = torch.randn(count, generator=generator).sigmoid()
+        normal = torch.randn(count, generator=generator)
         flat = 1 - torch.rand(count, generator=generator)  # (0, 1]
         which = torch.rand(count, generator=generator)
-        t = torch.where(which < self.uniform, flat, self._shifted(u))
+        t = torch.where(which < self.uniform, flat, self._time(normal))
         return torch.where(which > 1 - self.pure_noise, torch.ones_like(t), t)
 
     def grid(self, steps: int) -> Tensor:
         """Returns the sampling times, (steps + 1,), from exactly 1 down to exactly 0."""
-        return self._shifted(torch.linspace(1, 0, steps + 1, dtype=torch.float64)).float()
+        return self._time(torch.linspace(1, 0, steps + 1, dtype=torch.float64).logit()).float()
 
     def add_noise(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Returns z_t = (1 - t) w + t e."""
@@ -121,12 +128,13 @@ class RectifiedFlow:
         return 1000 * t
 
     def clean_from(self, output: Tensor, z: Tensor, t: Tensor) -> Tensor:
-        """Returns the clean end: the output, and what of z_t passes by the network."""
-        if self.detail_rms == 0:
+        """Returns the clean end: the output, blended with what z_t tells."""
+        if not self.detail_rms:
             return output
         t = _column(t, z)
-        signal = (1 - t) * self.detail_rms**2
-        return output + z * signal / ((1 - t) * signal + t**2)
+        size = torch.tensor(self.detail_rms).to(z).repeat_interleave(z.shape[1] // len(self.detail_rms))
+        told = (1 - t) * _column(size, z).transpose(0, 1) ** 2
+        return (t**2 * output + told * z) / (t**2 + (1 - t) * told)
 
     def residual(self, output: Tensor, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Returns the velocity error, (w' - w) / max(t, minimum_time)."""
