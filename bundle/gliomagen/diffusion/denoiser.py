@@ -16,7 +16,7 @@ class Denoiser:
     With guidance s (Ho & Salimans 2022): w' = w'_none + s (w'_c - w'_none); at s = 1 one network call.
 
     Args:
-        network: Takes (B, Cw + Cc, *S') and times (B,), gives (B, Cw, *S').
+        network: Takes (B, Cw + Cc, *S') and times (B,), gives (B, Cw * process.outputs, *S').
         basis: Transforms the condition as it does the image.
         process: Says what the network sees and what its output means.
         condition: The condition of the batch.
@@ -59,7 +59,7 @@ class Denoiser:
         return self.process.clean_from(self.output(z, t, given), z, t)
 
     def output(self, z: Tensor, t: Tensor, given: Tensor | None = None) -> Tensor:
-        """Returns the network's raw output, (B, Cw, *S'), in float32."""
+        """Returns the network's raw output, (B, Cw * process.outputs, *S'), in float32."""
         self.network_calls += 1
         seen = torch.cat([self.process.network_input(z, t), self._given if given is None else given], dim=1)
         output: Tensor = self.network(seen, self.process.network_time(t))

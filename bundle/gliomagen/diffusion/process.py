@@ -18,6 +18,9 @@ from torch import Generator, Tensor
 class Process(Protocol):
     """What training and sampling need to know of a noising process. All w, z, noise are (B, C, *S), t is (B,)."""
 
+    outputs: int
+    """Channels that the network makes for each of z."""
+
     def draw_times(self, count: int, generator: Generator) -> Tensor:
         """Draws ``count`` training times, (count,) in (0, 1]."""
         ...
@@ -64,10 +67,12 @@ class RectifiedFlow:
     the fine texture is. The sampling grid is of the same family: logit t = ln shift + spread * logit u with u evenly
     spread. The logit-normal is empty at t = 1, where sampling starts, so a part is drawn there.
 
-    With ``detail_rms`` s the network's estimate f is blended with what z_t itself tells of w: w' = (1 - c) f + c z_t /
-    (1 - t), c = ((1 - t) s)^2 / (((1 - t) s)^2 + t^2), the best linear estimate if f errs by s, independently of the
-    noise (Wiener 1949). A network whose first level is narrower than its input cannot make all fine detail; so
-    under little noise it passes by, and w' is never much worse than z_t. s is what such a network misses, by band.
+    With ``detail_rms`` the network makes two outputs of each coefficient, an estimate f and a number a that says how
+    much it misses. The estimate is blended with what z_t itself tells of w: w' = (1 - c) f + c z_t / (1 - t), c =
+    ((1 - t) s)^2 / (((1 - t) s)^2 + t^2), the best linear estimate if f errs by s, independently of the noise (Wiener
+    1949); s^2 = 2 sigmoid(a) detail_rms^2. A network whose first level is narrower than its input cannot make all
+    fine detail: so under little noise detail passes by it, and where there is none (a falls) the noise does not.
+    s is bounded, or a young network would rather pass noise than learn what is coarse.
 
     Args:
         shift: Odds of noise to signal at the median training time. Grows with the volume.
@@ -75,8 +80,11 @@ class RectifiedFlow:
         uniform: Share of training times drawn uniformly instead.
         pure_noise: Share of training times at exactly 1.
         data_rms: Root mean square of the coefficients; scales the network's input to unit size.
-        detail_rms: s of each band of the basis, coarse to fine as the basis orders them; empty: the network makes all of w'.
+        detail_rms: What a network misses of each band of the basis; empty: the network makes all of w'.
         minimum_time: The loss is the velocity error for t above this, and flattens below.
+
+    Attributes:
+        outputs: Of the network, for each coefficient.
     """
 
     def __init__(
@@ -96,6 +104,7 @@ class RectifiedFlow:
         self.pure_noise = pure_noise
         self.data_rms = data_rms
         self.detail_rms = tuple(detail_rms)
+        self.outputs = 2 if self.detail_rms else 1
         self.minimum_time = minimum_time
 
     def _time(self, logit: Tensor) -> Tensor:
@@ -131,15 +140,18 @@ class RectifiedFlow:
         """Returns the clean end: the output, blended with what z_t tells."""
         if not self.detail_rms:
             return output
-        t = _column(t, z)
+        estimate, missed = output.chunk(2, dim=1)
         size = torch.tensor(self.detail_rms).to(z).repeat_interleave(z.shape[1] // len(self.detail_rms))
-        told = (1 - t) * _column(size, z).transpose(0, 1) ** 2
-        return (t**2 * output + told * z) / (t**2 + (1 - t) * told)
+        t = _column(t, z)
+        signal = (1 - t) * _column(size, z).transpose(0, 1)
+        power = 2 * missed.sigmoid() * signal**2
+        told = power / (power + t**2)  # c
+        return (1 - told) * estimate + told * z / (1 - t).clamp(min=1e-6)  # at t = 1 told is 0
 
     def residual(self, output: Tensor, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Returns the velocity error, (w' - w) / max(t, minimum_time)."""
         estimate = self.clean_from(output, self.add_noise(clean, noise, t), t)
-        return (estimate - clean) / _column(t, output).clamp(min=self.minimum_time)
+        return (estimate - clean) / _column(t, clean).clamp(min=self.minimum_time)
 
 
 class CosineDDPM:
@@ -153,6 +165,7 @@ class CosineDDPM:
     """
 
     def __init__(self, *, train_steps: int = 1000, clip: bool = True) -> None:
+        self.outputs = 1
         self.train_steps = train_steps
         self.clip = clip
         schedule = DDPMScheduler(num_train_timesteps=train_steps, schedule="cosine")
