@@ -45,8 +45,8 @@ def test_detail_that_the_network_misses_passes_by_it() -> None:
     clean, noise, miss = torch.randn(3, 1, 4, 64, 64, generator=_generator()).unbind(0)
     size = torch.tensor([0.3, 0.3, 0.1, 0.1])
     output = torch.cat(
-        [clean + size[:, None, None] * miss, 0 * clean], 1
-    )  # it misses as much as it is told to
+        [clean + size[:, None, None] * miss, 0 * clean + 30], 1
+    )  # it says that it misses the most
     for time in (0.05, 0.15, 0.3):
         t = torch.tensor([time])
         z = flow.add_noise(clean, noise, t)
