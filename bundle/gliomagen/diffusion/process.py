@@ -70,9 +70,9 @@ class RectifiedFlow:
     With ``detail_rms`` the network makes two outputs of each coefficient, an estimate f and a number a that says how
     much it misses. The estimate is blended with what z_t itself tells of w: w' = (1 - c) f + c z_t / (1 - t), c =
     ((1 - t) s)^2 / (((1 - t) s)^2 + t^2), the best linear estimate if f errs by s, independently of the noise (Wiener
-    1949); s^2 = sigmoid(a) detail_rms^2. A network whose first level is narrower than its input cannot make all
-    fine detail: so under little noise detail passes by it, and where there is none (a falls) the noise does not.
-    s is bounded, or a young network would rather pass noise than learn what is coarse.
+    1949). A network whose first level is narrower than its input cannot make all fine detail: so under little noise
+    detail passes by it, and where there is none (a falls) the noise does not. s^2 = 4 sigmoid(a - ln 3) detail_rms^2;
+    in the first band, the local mean, s = detail_rms, or a young network would rather pass noise than learn.
 
     Args:
         shift: Odds of noise to signal at the median training time. Grows with the volume.
@@ -80,7 +80,7 @@ class RectifiedFlow:
         uniform: Share of training times drawn uniformly instead.
         pure_noise: Share of training times at exactly 1.
         data_rms: Root mean square of the coefficients; scales the network's input to unit size.
-        detail_rms: Most that a network misses of each band of the basis; empty: the network makes all of w'.
+        detail_rms: What a network misses of each band of the basis; empty: the network makes all of w'.
         minimum_time: The loss is the velocity error for t above this, and flattens below.
 
     Attributes:
@@ -141,10 +141,13 @@ class RectifiedFlow:
         if not self.detail_rms:
             return output
         estimate, missed = output.chunk(2, dim=1)
-        size = torch.tensor(self.detail_rms).to(z).repeat_interleave(z.shape[1] // len(self.detail_rms))
+        channels = z.shape[1] // len(self.detail_rms)  # of a band
+        size = _column(torch.tensor(self.detail_rms).repeat_interleave(channels), z).transpose(0, 1)
+        share = torch.cat(
+            [torch.ones_like(missed[:, :channels]), 4 * (missed[:, channels:] - math.log(3)).sigmoid()], 1
+        )
         t = _column(t, z)
-        signal = (1 - t) * _column(size, z).transpose(0, 1)
-        power = missed.sigmoid() * signal**2
+        power = share * ((1 - t) * size) ** 2
         told = power / (power + t**2)  # c
         return (1 - told) * estimate + told * z / (1 - t).clamp(min=1e-6)  # at t = 1 told is 0
 
