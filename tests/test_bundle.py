@@ -263,6 +263,7 @@ def test_inference_builds_the_network_that_training_trained() -> None:
         "channels",
         "num_res_blocks",
         "spatial_dims",
+        "detail_channels",
         "time_shift",
         "time_spread",
         "detail_rms",

@@ -114,7 +114,7 @@ def test_overlay(
     patients = {entry["patient"] for entry in cohort.training}
     card = check_run(tmp_path, *configs, network=network, patients=patients)
     assert card["architecture"]["spatial_dims"] == spatial_dims and card["architecture"]["basis"] == basis
-    assert card["architecture"]["network"] == "DiffusionModelUNet" and card["cohort_sha256"] == cohort.sha256
+    assert card["architecture"]["network"] == "DetailUNet" and card["cohort_sha256"] == cohort.sha256
     accumulation = 2 if "reference_train.yaml" in overlays else 1
     assert card["samples_per_step"] == SETTINGS["batch_size"] * accumulation
 
