@@ -27,9 +27,9 @@ from gliomagen.files import written_whole
 from gliomagen.labels import CONTRASTS, HEAD
 from gliomagen.provenance import read_card, refuse_training_patients
 from gliomagen.randomness import numpy_generator
+from gliomagen.scans import Scan, read_scan, real_scans, with_head
 from gliomagen.synthesis.damage import KINDS, RESERVED, Case, damaged
 from gliomagen.synthesis.quality import Acceptance, measured
-from gliomagen.synthesis.scans import Scan, read_scan, real_scans, with_head
 from gliomagen.synthesis.thresholds import Measured, Thresholds, fit
 
 CONFIG = Path(BUNDLE_ROOT) / "configs" / "accept.yaml"

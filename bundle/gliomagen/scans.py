@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..errors import GliomaGenError
-from ..files import read_json
-from ..labels import CONTRASTS, HEAD, convention
-from ..volume import Volume, read_volume
+from .errors import GliomaGenError
+from .files import read_json
+from .labels import CONTRASTS, HEAD, convention
+from .volume import Volume, read_volume
 
 Image = NDArray[np.float32]
 Labels = NDArray[np.uint8]
@@ -27,10 +27,11 @@ class ScanFiles:
 
     Attributes:
         case: Its name.
-        patient: Whose it is; empty for synthetic ones.
+        patient: Whose it is; of a synthetic one whose label map it was made from, empty where nothing says so.
         images: One file per contrast.
         label: Its label map.
         label_convention: Of the label map.
+        mask_case: Of a synthetic one: the label map it was made from.
     """
 
     case: str
@@ -38,6 +39,7 @@ class ScanFiles:
     images: tuple[Path, ...]
     label: Path
     label_convention: str = "prepared"
+    mask_case: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,17 +122,18 @@ def synthetic_scans(
             f"{dataset_dir}: holds neither imagesTr/<case>_0000.nii.gz nor <case>/<case>-{contrasts[0]}.nii.gz; "
             "give a data set made by synthesizing"
         )
-    sources = _mask_cases(folder / "manifest.jsonl") if prepared else {}
+    origins = _origins(folder / "manifest.jsonl")
     found = []
     for case, channels, label in zip(cases, images, labels, strict=True):
-        source = sources.get(case, case)
+        source, patient = origins.get(case, (case, ""))
         if prepared and source not in prepared:
             raise GliomaGenError(
                 f"case {case}: masks_dir has no label map {source}; give those it was made from"
             )
         files = ScanFiles(
             case=case,
-            patient="",
+            patient=patient,
+            mask_case=source,
             images=tuple(folder / name for name in channels),
             label=prepared[source] if prepared else folder / label,
             label_convention="prepared" if prepared else label_convention,
@@ -162,7 +165,7 @@ def read_scan(files: ScanFiles) -> Scan:
     if finite.size and (finite.min() < -1e-3 or finite.max() > 1 + 1e-3):
         raise GliomaGenError(
             f"{files.images[0]}: greys from {finite.min():g} to {finite.max():g}, not 0 to 1; "
-            "acceptance judges prepared and synthesized volumes"
+            "only prepared and synthesized volumes can be judged"
         )
     try:
         labels = convention(files.label_convention).to_prepared(label.data)
@@ -179,13 +182,17 @@ def with_head(volume: Image, label: Labels) -> Labels:
     return np.where((label == 0) & head, np.uint8(HEAD), label).astype(np.uint8)
 
 
-def _mask_cases(manifest: Path) -> dict[str, str]:
-    """Which label map each case was made from, as the manifest has it: several volumes may come from one."""
+def _origins(manifest: Path) -> dict[str, tuple[str, str]]:
+    """Label map and patient each case was made from, as the manifest has it: several volumes may come from one."""
     if not manifest.is_file():
         return {}
     try:
         lines = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
-        return {str(line["case"]): str(line["mask_case"]) for line in lines if "mask_case" in line}
+        return {
+            str(line["case"]): (str(line["mask_case"]), str(line.get("source_patient") or ""))
+            for line in lines
+            if "mask_case" in line
+        }
     except (ValueError, KeyError, TypeError) as error:
         raise GliomaGenError(f"{manifest}: not a manifest ({error}); run synthesizing again") from error
 

@@ -20,9 +20,9 @@ from gliomagen.errors import GliomaGenError
 from gliomagen.files import file_sha256, write_json
 from gliomagen.labels import CONVENTIONS, HEAD, LABEL_NAMES
 from gliomagen.provenance import CardWriter
+from gliomagen.scans import Scan, ScanFiles, read_scan, synthetic_scans, with_head
 from gliomagen.synthesis.damage import Case, damaged
 from gliomagen.synthesis.quality import Acceptance, AcceptanceRun
-from gliomagen.synthesis.scans import Scan, ScanFiles, read_scan, synthetic_scans, with_head
 from gliomagen.volume import Volume, read_volume, write_volume
 
 AFFINE = np.diag([*VOXEL_MM, 1.0])

@@ -17,8 +17,8 @@ from ..errors import GliomaGenError
 from ..files import written_whole
 from ..labels import CONTRASTS
 from ..pictures import PictureRow, picture_grid
+from ..scans import Scan, ScanFiles, read_scan, real_scans, synthetic_scans
 from .measures import GROUPS, MIN_VOXELS, Measures, Segment, agreement, measure
-from .scans import Scan, ScanFiles, read_scan, real_scans, synthetic_scans
 from .thresholds import Judgement, Measured, Thresholds, fit
 
 logger = logging.getLogger(__name__)
@@ -119,13 +119,13 @@ class AcceptanceRun:
     ``acceptance.jsonl`` (a line a case, sorted, accepted and rejected), ``acceptance.md``, ``acceptance.png``.
 
     Args:
-        dataset_dir: See :func:`.scans.synthetic_scans`.
+        dataset_dir: See :func:`..scans.synthetic_scans`.
         output_dir: Where to write; None writes into the data set.
         training: Entries of real training cases, the reference.
         validation: Entries of real validation cases, which set the thresholds.
         contrasts: The channels, in order.
         label_convention: Of the data set's label maps.
-        masks: Prepared label maps to take instead of the data set's; see :func:`.scans.synthetic_scans`.
+        masks: Prepared label maps to take instead of the data set's; see :func:`..scans.synthetic_scans`.
         segment: The independent segmenter; None leaves the group ``agreement`` out.
         segmenter_sha256: Hash of its weights.
         thresholds: An ``acceptance.json`` to judge by, instead of fitting.
