@@ -32,7 +32,8 @@ class DetailUNet(DiffusionModelUNet):
             return
         convolution = nn.Conv3d if options["spatial_dims"] == 3 else nn.Conv2d
         width = options["channels"][0]
-        self.estimate, self.out = self.out, nn.Identity()  # so that MONAI's forward ends with the features
+        estimate: nn.Sequential = self.out
+        self.estimate, self.out = estimate, nn.Identity()  # so that MONAI's forward ends with the features
         self.detail_time = nn.Linear(4 * width, detail_channels)
         self.detail_in = convolution(width + noisy_channels, detail_channels, 3, padding=1)
         self.detail_out = convolution(detail_channels, options["out_channels"], 3, padding=1)

@@ -1,0 +1,191 @@
+"""What is measured of one scan, and kept on disk, so that memory does not grow with the number of scans."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import __version__
+from ..errors import GliomaGenError
+from ..files import content_sha256, written_whole
+from ..labels import LABEL_NAMES
+from ..machine import is_mine
+from ..scans import Scan, ScanFiles, read_scan
+from .confusion import TRUTH, WHOLE, confusion
+from .features import Extractor
+from .segmentation import score_case
+
+Segment = Callable[[NDArray[np.float32]], NDArray[np.uint8]]
+"""Scan (C, X, Y, Z) in [0, 1] to prepared labels (X, Y, Z)."""
+Fingerprint = Callable[[Scan], Mapping[str, NDArray[Any]]]
+"""Scan to the arrays by which copies are found."""
+
+BINS = 64
+"""Of the histograms of greys, over [0, 1]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What is known of a scan, without its arrays.
+
+    Attributes:
+        case: Its name.
+        patient: Whose it is, or whose label map it was made from.
+        mask_case: Of a synthetic scan: the label map it was made from.
+        path: Where the arrays are.
+        facts: ``voxel_mm``, ``size``, ``volume_ml`` by label, ``segmentation`` by region, ``confusion``.
+    """
+
+    case: str
+    patient: str
+    mask_case: str
+    path: Path
+    facts: Mapping[str, Any]
+
+    @property
+    def group(self) -> str:
+        """Who is resampled together: the patient, else the case itself."""
+        return self.patient or self.case
+
+    def array(self, name: str) -> NDArray[Any]:
+        """Reads one array, and no other."""
+        with np.load(self.path, allow_pickle=False) as content:
+            if name not in content:
+                raise GliomaGenError(f"{self.path}: lacks '{name}'; remove it and evaluate again")
+            array: NDArray[Any] = content[name]
+            return array
+
+
+class Measurer:
+    """Measures scans and keeps the results: one file a scan, whole or absent.
+
+    Args:
+        folder: Where results go; one folder for each set.
+        contrasts: The channels, in order.
+        extractor: Gives the features; None leaves them out.
+        segment: The segmenter that faithfulness is measured with; None leaves it out.
+        segmenter_sha256: Of its weights.
+        fingerprint: Gives the arrays by which copies are found; None leaves them out.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: str | Path,
+        contrasts: Sequence[str],
+        extractor: Extractor | None = None,
+        segment: Segment | None = None,
+        segmenter_sha256: str | None = None,
+        fingerprint: Fingerprint | None = None,
+    ) -> None:
+        self.folder = Path(folder)
+        self.contrasts = tuple(contrasts)
+        self.extractor, self.segment, self.fingerprint = extractor, segment, fingerprint
+        self.settings = {
+            "package_version": __version__,
+            "contrasts": self.contrasts,
+            "extractor": extractor.sha256 if extractor else None,
+            "segmenter": segmenter_sha256,
+            "fingerprint": fingerprint is not None,
+        }
+
+    def path(self, what: str, files: ScanFiles) -> Path:
+        """Returns where the results of a scan of a set stand."""
+        return self.folder / what / f"{files.case}.npz"
+
+    def known(self, what: str, files: ScanFiles) -> Measured | None:
+        """Returns the results of a scan, if they are there and still true: same files, same settings."""
+        path = self.path(what, files)
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                facts = json.loads(str(content["facts"]))
+        except (OSError, ValueError, KeyError, EOFError):  # absent or damaged: made anew
+            return None
+        if facts.get("key") != self._key(what, files):
+            return None
+        return Measured(
+            case=files.case, patient=files.patient, mask_case=files.mask_case, path=path, facts=facts
+        )
+
+    def measure(self, what: str, files: ScanFiles, *, segment: bool = True) -> None:
+        """Reads a scan, measures it, keeps the results.
+
+        Args:
+            what: Name of the set.
+            files: Of the scan.
+            segment: Compare the segmenter's labels with the scan's own.
+
+        Raises:
+            GliomaGenError: The scan cannot be read, or holds greys that are not finite.
+        """
+        scan = read_scan(files)
+        if not np.isfinite(scan.volume).all():
+            raise GliomaGenError(
+                f"{files.images[0]}: case {files.case} has greys that are not finite; remove or make it again"
+            )
+        facts: dict[str, Any] = {
+            "key": self._key(what, files),
+            "voxel_mm": list(scan.voxel_mm),
+            "size": list(scan.label.shape),
+            "volume_ml": _volumes(scan),
+        }
+        arrays: dict[str, NDArray[Any]] = {"histogram": _histograms(scan)}
+        if self.extractor is not None:
+            for contrast, views in self.extractor(scan.volume).items():
+                arrays |= {feature_name(contrast, view): table for view, table in views.items()}
+        if self.fingerprint is not None:
+            arrays |= dict(self.fingerprint(scan))
+        if segment and self.segment is not None:
+            found = self.segment(scan.volume)
+            facts["segmentation"] = score_case(found, scan.label, voxel_mm=scan.voxel_mm)
+            for over in (WHOLE, TRUTH):
+                arrays[f"confusion/{over}"] = confusion(found, scan.label, over=over)
+        path = self.path(what, files)
+        with written_whole(path) as beside, open(beside, "wb") as file:
+            np.savez(file, allow_pickle=False, facts=np.array(json.dumps(facts)), **arrays)  # type: ignore[arg-type]
+
+    def _key(self, what: str, files: ScanFiles) -> str:
+        stats = [
+            (file.name, (s := file.stat()).st_size, s.st_mtime_ns) for file in (*files.images, files.label)
+        ]
+        return content_sha256([self.settings, what, stats, files.label_convention])
+
+
+def feature_name(contrast: str, view: str) -> str:
+    """Returns under which name the features of a contrast and view are kept."""
+    return f"features/{contrast}/{view}"
+
+
+def features(scans: Sequence[Measured], contrast: str, view: str) -> tuple[NDArray[np.float64], list[str]]:
+    """Returns the vectors of a set, (N, F), and for each its patient."""
+    tables = [scan.array(feature_name(contrast, view)) for scan in scans]
+    groups = [scan.group for scan, table in zip(scans, tables, strict=True) for _ in range(len(table))]
+    return np.concatenate(tables).astype(np.float64), groups
+
+
+def _volumes(scan: Scan) -> dict[str, float]:
+    voxel_ml = float(np.prod(scan.voxel_mm)) / 1000
+    numbers, counts = np.unique(scan.label[scan.label > 0], return_counts=True)
+    return {LABEL_NAMES[int(n)]: int(c) * voxel_ml for n, c in zip(numbers, counts, strict=True)}
+
+
+def _histograms(scan: Scan) -> NDArray[np.int64]:
+    """Counts greys by contrast and label, (C, labels, BINS)."""
+    bins = np.clip((scan.volume * BINS).astype(np.int64), 0, BINS - 1)  # (C, X, Y, Z)
+    labels = scan.label.astype(np.int64)
+    size = len(LABEL_NAMES) * BINS
+    counts = [np.bincount((labels * BINS + channel).ravel(), minlength=size) for channel in bins]
+    return np.stack(counts).reshape(len(bins), len(LABEL_NAMES), BINS)
+
+
+def pending(measurer: Measurer, what: str, scans: Sequence[ScanFiles]) -> Iterator[ScanFiles]:
+    """Yields the scans of a set that this process has yet to measure."""
+    for files in scans:
+        if is_mine(files.case) and measurer.known(what, files) is None:
+            yield files

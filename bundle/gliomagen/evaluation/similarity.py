@@ -1,0 +1,48 @@
+"""Multi-scale structural similarity (Wang et al. 2003), as torchmetrics computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..torchvision_import import repair_torchvision
+
+BETAS: tuple[float, ...] = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Exponents of the five scales, fine to coarse (Wang et al. 2003, and every library's default)."""
+
+_KERNEL = 11  # voxels of the default Gaussian, sigma 1.5
+
+
+def betas_that_fit(size: Sequence[int]) -> tuple[float, ...]:
+    """Returns the exponents of as many scales as an image of this size bears, scaled to sum to 1.
+
+    Images of more than 160 along each axis bear all five, 90 four, 40 three; empty where not even one fits. Values
+    over different numbers of scales cannot be compared: the number is part of a score's name.
+
+    Args:
+        size: Voxels along each axis.
+    """
+    for count in range(len(BETAS), 0, -1):
+        if min(size) > (_KERNEL - 1) * max(1, count - 1) ** 2:
+            chosen = BETAS[:count]
+            return BETAS if count == len(BETAS) else tuple(beta / sum(chosen) for beta in chosen)
+    return ()
+
+
+def ms_ssim(a: Tensor, b: Tensor, *, betas: Sequence[float] = BETAS) -> Tensor:
+    """Returns MS-SSIM of each pair, (B,), for images in [0, 1].
+
+    Args:
+        a: (B, C, H, W) or (B, C, X, Y, Z)
+        b: The same shape.
+        betas: Exponents of the scales, see :func:`betas_that_fit`.
+    """
+    repair_torchvision()
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as measure
+
+    options: dict[str, Any] = {"data_range": 1.0, "betas": tuple(betas), "reduction": "none"}
+    value: Tensor = measure(a.float(), b.float(), **options)
+    return torch.as_tensor(value).reshape(-1)
