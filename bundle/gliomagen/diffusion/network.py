@@ -25,6 +25,8 @@ class DetailUNet(DiffusionModelUNet):
         **options: Of ``DiffusionModelUNet``.
     """
 
+    out: nn.Module
+
     def __init__(self, *, noisy_channels: int, detail_channels: int = 0, **options: Any) -> None:
         super().__init__(**options)
         self.noisy_channels, self.detail_channels = noisy_channels, detail_channels
@@ -33,7 +35,8 @@ class DetailUNet(DiffusionModelUNet):
         convolution = nn.Conv3d if options["spatial_dims"] == 3 else nn.Conv2d
         width = options["channels"][0]
         estimate: nn.Sequential = self.out
-        self.estimate, self.out = estimate, nn.Identity()  # so that MONAI's forward ends with the features
+        # MONAI's forward then ends with the features.
+        self.estimate, self.out = self.out, nn.Identity()
         self.detail_time = nn.Linear(4 * width, detail_channels)
         self.detail_in = convolution(width + noisy_channels, detail_channels, 3, padding=1)
         self.detail_out = convolution(detail_channels, options["out_channels"], 3, padding=1)
