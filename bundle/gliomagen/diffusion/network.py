@@ -25,7 +25,8 @@ class DetailUNet(DiffusionModelUNet):
         **options: Of ``DiffusionModelUNet``.
     """
 
-    out: nn.Module
+    out: Any
+    estimate: nn.Module
 
     def __init__(self, *, noisy_channels: int, detail_channels: int = 0, **options: Any) -> None:
         super().__init__(**options)
@@ -55,7 +56,7 @@ class DetailUNet(DiffusionModelUNet):
         features: Tensor = super().forward(x, timesteps, *args, **kwargs)
         if not self.detail_channels:
             return features
-        normalize, activate, convolve = self.estimate
+        normalize, activate, convolve = self.estimate.children()
         features = activate(normalize(features))
         time = self.time_embed(get_timestep_embedding(timesteps, self.block_out_channels[0]).to(x.dtype))
         hidden = self.detail_in(torch.cat([features, x[:, : self.noisy_channels]], dim=1))
