@@ -11,6 +11,7 @@ from ..errors import GliomaGenError
 from ..files import read_json
 
 TRAINING, VALIDATION = SECTIONS = ("training", "validation")
+ALL_PATIENTS = "all"
 
 
 def split_cases(
@@ -54,21 +55,21 @@ def split_cases(
 
 
 def some_of(
-    entries: Sequence[dict[str, Any]], *, half: int | None = None, patients: str | Path | None = None
+    entries: Sequence[dict[str, Any]], *, half: int | str = ALL_PATIENTS, patients: str | Path | None = None
 ) -> list[dict[str, Any]]:
     """Returns the entries of some patients; all of them if neither is given.
 
     Args:
         entries: With ``patient``.
-        half: 0 or 1: one half of the patients, by a hash.
+        half: 0 or 1: one half of the patients, by a hash; or ``all``.
         patients: JSON list of patients, or an object that has one as ``patients``, as mixing writes.
 
     Raises:
         GliomaGenError: The half is neither, the file is not such, it names a patient that is not there, or nobody
             is left.
     """
-    if half not in (None, 0, 1):
-        raise GliomaGenError(f"half {half} is not known; choose 0, 1 or null for all patients")
+    if half not in (ALL_PATIENTS, 0, 1):
+        raise GliomaGenError(f"half {half} is not known; choose 0, 1 or {ALL_PATIENTS}")
     chosen = list(entries)
     if patients is not None:
         named = _named_patients(Path(patients))
@@ -77,11 +78,11 @@ def some_of(
                 f"{patients}: patient '{missing[0]}' is not among the training patients; remove it"
             )
         chosen = [entry for entry in chosen if entry["patient"] in named]
-    if half is not None:
+    if half != ALL_PATIENTS:
         chosen = [entry for entry in chosen if (_number("half", entry["patient"]) < 0.5) == (half == 0)]
     if entries and not chosen:
         raise GliomaGenError(
-            f"half {half} and patients {patients} leave none of {len(entries)} cases; set both to null"
+            f"half {half} and patients {patients} leave none of {len(entries)} cases; choose other patients"
         )
     return chosen
 

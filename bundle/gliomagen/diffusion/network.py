@@ -35,7 +35,6 @@ class DetailUNet(DiffusionModelUNet):
             return
         convolution = nn.Conv3d if options["spatial_dims"] == 3 else nn.Conv2d
         width = options["channels"][0]
-        estimate: nn.Sequential = self.out
         # MONAI's forward then ends with the features.
         self.estimate, self.out = self.out, nn.Identity()
         self.detail_time = nn.Linear(4 * width, detail_channels)

@@ -30,6 +30,22 @@ def fid(real: Features, synthetic: Features) -> float:
     return float(((mean_a - mean_b) ** 2).sum() + traces - 2 * cross)
 
 
+def fid_of_moments(real: tuple[Features, Features], synthetic: tuple[Features, Features]) -> float:
+    """Returns the same of means (F,) and covariances (F, F), for sets too large to hold.
+
+    Args:
+        real: Mean and covariance.
+        synthetic: Likewise.
+    """
+    (mean_a, covariance_a), (mean_b, covariance_b) = real, synthetic
+    values, vectors = linalg.eigh(covariance_a)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    # root.T S_b root has the eigenvalues of S_a S_b and is symmetric.
+    cross = np.sqrt(np.maximum(linalg.eigvalsh(root.T @ covariance_b @ root), 0.0)).sum()
+    traces = np.trace(covariance_a) + np.trace(covariance_b)
+    return float(((mean_a - mean_b) ** 2).sum() + traces - 2 * cross)
+
+
 def _compact(centred: Features) -> Features:
     """Returns at most F rows with the same Gram matrix AᵀA: the R of a QR decomposition."""
     if centred.shape[0] <= centred.shape[1]:

@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,18 @@ Segment = Callable[[NDArray[np.float32]], NDArray[np.uint8]]
 """Scan (C, X, Y, Z) in [0, 1] to prepared labels (X, Y, Z)."""
 Fingerprint = Callable[[Scan], Mapping[str, NDArray[Any]]]
 """Scan to the arrays by which copies are found."""
+
+
+class Inception(Protocol):
+    """The published recipe's features."""
+
+    sha256: str
+    """Of the weights."""
+
+    def __call__(self, slices: NDArray[Any]) -> NDArray[np.float32]:
+        """Returns the vectors of slices (n, H, W), (n, F)."""
+        ...
+
 
 BINS = 64
 """Of the histograms of greys, over [0, 1]."""
@@ -72,6 +85,7 @@ class Measurer:
         segment: The segmenter that faithfulness is measured with; None leaves it out.
         segmenter_sha256: Of its weights.
         fingerprint: Gives the arrays by which copies are found; None leaves them out.
+        inception: Gives the published recipe's features of slices; None leaves them out.
     """
 
     def __init__(
@@ -83,16 +97,19 @@ class Measurer:
         segment: Segment | None = None,
         segmenter_sha256: str | None = None,
         fingerprint: Fingerprint | None = None,
+        inception: Inception | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.contrasts = tuple(contrasts)
-        self.extractor, self.segment, self.fingerprint = extractor, segment, fingerprint
+        self.extractor, self.segment = extractor, segment
+        self.fingerprint, self.inception = fingerprint, inception
         self.settings = {
             "package_version": __version__,
             "contrasts": self.contrasts,
             "extractor": extractor.sha256 if extractor else None,
             "segmenter": segmenter_sha256,
             "fingerprint": fingerprint is not None,
+            "inception": inception.sha256 if inception else None,
         }
 
     def path(self, what: str, files: ScanFiles) -> Path:
@@ -105,7 +122,7 @@ class Measurer:
         try:
             with np.load(path, allow_pickle=False) as content:
                 facts = json.loads(str(content["facts"]))
-        except (OSError, ValueError, KeyError, EOFError):  # absent or damaged: made anew
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # absent or damaged: made anew
             return None
         if facts.get("key") != self._key(what, files):
             return None
@@ -113,13 +130,14 @@ class Measurer:
             case=files.case, patient=files.patient, mask_case=files.mask_case, path=path, facts=facts
         )
 
-    def measure(self, what: str, files: ScanFiles, *, segment: bool = True) -> None:
+    def measure(self, what: str, files: ScanFiles, *, segment: bool = True, slices: bool = True) -> None:
         """Reads a scan, measures it, keeps the results.
 
         Args:
             what: Name of the set.
             files: Of the scan.
             segment: Compare the segmenter's labels with the scan's own.
+            slices: Also the published recipe's features of slices.
 
         Raises:
             GliomaGenError: The scan cannot be read, or holds greys that are not finite.
@@ -141,6 +159,9 @@ class Measurer:
                 arrays |= {feature_name(contrast, view): table for view, table in views.items()}
         if self.fingerprint is not None:
             arrays |= dict(self.fingerprint(scan))
+        if self.inception is not None and slices:
+            for contrast, grey in zip(self.contrasts, scan.volume, strict=True):
+                arrays[slice_name(contrast)] = self.inception(np.moveaxis(grey, 2, 0))
         if segment and self.segment is not None:
             found = self.segment(scan.volume)
             facts["segmentation"] = score_case(found, scan.label, voxel_mm=scan.voxel_mm)
@@ -160,6 +181,11 @@ class Measurer:
 def feature_name(contrast: str, view: str) -> str:
     """Returns under which name the features of a contrast and view are kept."""
     return f"features/{contrast}/{view}"
+
+
+def slice_name(contrast: str) -> str:
+    """Returns under which name the published recipe's vectors of a contrast's axial slices are kept."""
+    return f"inception/{contrast}"
 
 
 def features(scans: Sequence[Measured], contrast: str, view: str) -> tuple[NDArray[np.float64], list[str]]:

@@ -1,6 +1,6 @@
 """Are synthetic scans copies of training patients?
 
-Each scan is compared with every training scan, as it is and mirrored (:mod:`.fingerprint`). Its score is that of its
+Each scan is compared with every training scan, as it is and mirrored (:mod:`.copies`). Its score is that of its
 nearest training scan, for the whole head and for the lesion by itself. Real patients whom the generator did not see
 say how near a stranger comes: a Gumbel distribution, that of maxima, is fitted to their scores, and what a stranger
 would exceed once in ``1 / false_alarms`` times is suspected. Source of the practice: Dar et al. 2024 (nearest
@@ -9,7 +9,7 @@ neighbours of synthetic against those of held-out scans); Alaa et al. 2022, sect
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -18,120 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from .copies import HEAD, LESION, Array, Nearest, head_score, mean_head, nearest
+from .features import ALL, VOLUME
 from .fidelity import Features, distances
-from .fingerprint import HEAD_NAME, LESION_NAME, MASK_NAME
-from .measuring import Measured
+from .intervals import Estimate, interval
+from .measuring import Measured, features
+from .score import Score, Scores
 
-HEAD, LESION = "head", "lesion"
-_BLOCK = 128  # scans in memory at once, of either side
-_SMOOTH_VOXELS = 8.0  # neighbouring samples of a lesion are alike: so many tell as much as one
-_LEAST_OVERLAP = 20.0  # samples of lesion that two scans must share to be compared
+RECIPE = "privacy"
+
 MIN_HELD_OUT = 10
 """Fewer held-out scans say too little about strangers."""
-
-Array = NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Nearest:
-    """The training scans nearest to each scan of a set.
-
-    Attributes:
-        head: Score of the nearest whole head, (N,): correlation of what the label map leaves unexplained.
-        head_index: Which training scan, (N,).
-        lesion: Score of the nearest lesion, (N,): Fisher z of the correlation within both lesions.
-        lesion_index: Which training scan, (N,).
-    """
-
-    head: NDArray[np.float64]
-    head_index: NDArray[np.int64]
-    lesion: NDArray[np.float64]
-    lesion_index: NDArray[np.int64]
-
-
-def nearest(scans: Sequence[Measured], training: Sequence[Measured], *, same: bool = False) -> Nearest:
-    """Finds the training scans nearest to each scan.
-
-    Args:
-        scans: Of the set to judge.
-        training: What the generator learnt from.
-        same: The sets are one; scans of a patient are not compared with each other.
-    """
-    typical = mean_head(training)
-    best = {kind: np.full(len(scans), -np.inf) for kind in (HEAD, LESION)}
-    index = {kind: np.zeros(len(scans), np.int64) for kind in (HEAD, LESION)}
-    groups = np.array([scan.group for scan in scans])
-    for rows, ours in _blocks(scans):
-        for columns, theirs in _blocks(training):
-            scores = {HEAD: head_scores(ours, theirs, typical), LESION: lesion_scores(ours, theirs)}
-            for kind, table in scores.items():
-                if same:
-                    table = np.where(groups[rows][:, None] == groups[columns][None], -np.inf, table)
-                top = table.argmax(1)
-                value = table[np.arange(len(top)), top]
-                better = value > best[kind][rows]
-                best[kind][rows] = np.where(better, value, best[kind][rows])
-                index[kind][rows] = np.where(better, columns.start + top, index[kind][rows])
-    return Nearest(head=best[HEAD], head_index=index[HEAD], lesion=best[LESION], lesion_index=index[LESION])
-
-
-def mean_head(scans: Sequence[Measured]) -> Array:
-    """Returns the mean of the heads and their mirror images: what all patients have in common."""
-    total: Array | None = None
-    for _, block in _blocks(scans):
-        heads = block[HEAD_NAME].sum(0)
-        total = heads if total is None else total + heads
-    assert total is not None
-    mean = total / len(scans)
-    return np.asarray((mean + mean[:, ::-1]) / 2)
-
-
-def head_scores(ours: dict[str, Array], theirs: dict[str, Array], typical: Array) -> NDArray[np.float64]:
-    """Returns the correlation of each pair of heads, the better of as they are and mirrored, (N, M)."""
-    a, b = ours[HEAD_NAME] - typical, theirs[HEAD_NAME] - typical  # typical is its own mirror image
-    flat_b = _unit(b)
-    return np.maximum(_unit(a) @ flat_b.T, _unit(a[:, :, ::-1]) @ flat_b.T).astype(np.float64)
-
-
-def lesion_scores(ours: dict[str, Array], theirs: dict[str, Array]) -> NDArray[np.float64]:
-    """Returns Fisher's z of the correlation of each pair of lesions where both are, (N, M); mirrored too.
-
-    z = artanh(r) √(n / 8), so that a small overlap, where much correlates by chance, counts for less.
-    """
-    mirrored = {name: ours[name][..., ::-1, :, :] for name in (LESION_NAME, MASK_NAME)}
-    return np.maximum(_lesion_z(ours, theirs), _lesion_z(mirrored, theirs))
-
-
-def _lesion_z(ours: dict[str, Array], theirs: dict[str, Array]) -> NDArray[np.float64]:
-    mask_a, mask_b = (side[MASK_NAME].reshape(len(side[MASK_NAME]), -1) for side in (ours, theirs))
-    shared = mask_a @ mask_b.T  # (N, M)
-    total = np.zeros_like(shared)
-    contrasts = ours[LESION_NAME].shape[1]
-    for number in range(contrasts):
-        a = ours[LESION_NAME][:, number].reshape(len(mask_a), -1)
-        b = theirs[LESION_NAME][:, number].reshape(len(mask_b), -1)
-        size = np.sqrt(np.maximum(a**2 @ mask_b.T, 1e-9) * np.maximum(mask_a @ (b**2).T, 1e-9))
-        total += (a @ b.T) / size
-    r = np.clip(total / contrasts, -0.99, 0.99)
-    z = np.arctanh(r) * np.sqrt(shared / _SMOOTH_VOXELS)
-    return np.where(shared >= _LEAST_OVERLAP, z, 0.0).astype(np.float64)
-
-
-def _unit(heads: Array) -> Array:
-    flat = heads.reshape(len(heads), -1)
-    return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9))
-
-
-def _blocks(scans: Sequence[Measured]) -> Iterator[tuple[slice, dict[str, Array]]]:
-    for start in range(0, len(scans), _BLOCK):
-        part = scans[start : start + _BLOCK]
-        yield (
-            slice(start, start + len(part)),
-            {
-                name: np.stack([scan.array(name).astype(np.float32) for scan in part])
-                for name in (HEAD_NAME, LESION_NAME, MASK_NAME)
-            },
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +67,103 @@ def suspicion(held_out: Nearest, *, false_alarms: float = 0.02) -> Suspicion:
     return Suspicion(head=limits[0], lesion=limits[1], held_out=len(held_out.head), false_alarms=false_alarms)
 
 
+def judge(
+    scores: Scores,
+    *,
+    real: Sequence[Measured],
+    training: Sequence[Measured],
+    synthetic: Sequence[Measured],
+    extractor: bool,
+) -> dict[str, Any] | None:
+    """Adds the share of suspected copies, authenticity, and what seeds and training label maps change.
+
+    Args:
+        scores: Where they go.
+        real: Held-out scans, on which suspicion is set.
+        training: What the generator learnt from.
+        synthetic: The scans to judge.
+        extractor: Whether features were measured, for authenticity.
+
+    Returns:
+        The thresholds, and the suspected copies with the training case each resembles, nearest first; None where
+        there was nothing to compare with.
+    """
+    if len(real) < MIN_HELD_OUT or len(training) < MIN_HELD_OUT:
+        scores.leave_out(
+            RECIPE,
+            "suspected copies",
+            f"{len(real)} held-out and {len(training)} training scans; at least {MIN_HELD_OUT} of each are needed",
+        )
+        return None
+    strangers = nearest(real, training)
+    limits = suspicion(strangers)
+    found = nearest(synthetic, training)
+    suspected = limits(found)
+    share = stats.binomtest(int(suspected.sum()), len(suspected)).proportion_ci(method="wilson")
+    scores.found.append(
+        Score(
+            recipe=RECIPE,
+            name="suspected copies",
+            of="all",
+            estimate=Estimate(value=float(suspected.mean()), low=float(share.low), high=float(share.high)),
+            floor=Estimate(value=limits.false_alarms, low=float("nan"), high=float("nan")),
+            better="lower",
+            vectors=len(synthetic),
+            note="beside it the share of strangers that would be suspected",
+            real=len(real),
+            synthetic=len(synthetic),
+        )
+    )
+    if extractor:
+        a, b = (features(scans, ALL, VOLUME)[0] for scans in (synthetic, training))
+        c = features(real, ALL, VOLUME)[0]
+        scores.found.append(
+            Score(
+                recipe=RECIPE,
+                name="authenticity",
+                of="all",
+                estimate=interval(authenticity(a, b), []),
+                floor=interval(authenticity(c, b), []),
+                better="higher",
+                vectors=len(synthetic),
+                real=len(real),
+                synthetic=len(synthetic),
+            )
+        )
+    known = {scan.case for scan in training} | {scan.mask_case for scan in training}
+    patients = {scan.patient for scan in training if scan.patient}
+    learnt = np.array([scan.mask_case in known or scan.patient in patients for scan in synthetic])
+    return {
+        "thresholds": {"head": limits.head, "lesion": limits.lesion, "held_out_scans": limits.held_out},
+        "expected_false_alarms": limits.false_alarms,
+        "suspected": [
+            {
+                "case": synthetic[k].case,
+                "resembles": training[int(index[k])].case,
+                "by": kind,
+                "score": float(score[k]),
+            }
+            for k in np.argsort(-np.maximum(found.head / limits.head, found.lesion / limits.lesion))
+            if suspected[k]
+            for kind, score, index in (
+                ((HEAD, found.head, found.head_index),)
+                if found.head[k] > limits.head
+                else ((LESION, found.lesion, found.lesion_index),)
+            )
+        ],
+        "same_mask_other_seed": seeds_alike(synthetic, mean_head(training)),
+        "label_maps": {
+            "from_training": _median(found.head[learnt]),
+            "from_others": _median(found.head[~learnt]),
+            "real_held_out": _median(strangers.head),
+        },
+    }
+
+
+def _median(values: NDArray[np.float64]) -> float | None:
+    return float(np.median(values)) if len(values) else None
+
+
 def authenticity(synthetic: Features, training: Features) -> float:
     """Returns the share of synthetic vectors that do not crowd a training vector (Alaa et al. 2022, eq. 8).
 
@@ -198,16 +192,11 @@ def seeds_alike(scans: Sequence[Measured], typical: Array) -> dict[str, Any]:
     for number, group in enumerate(several):
         stranger = several[(number + 1) % len(several)][0] if len(several) > 1 else None
         for one, two in pairwise(group):
-            same.append(_pair(one, two, typical))
+            same.append(head_score(one, two, typical))
             if stranger is not None:
-                other.append(_pair(one, stranger, typical))
+                other.append(head_score(one, stranger, typical))
     return {
         "pairs": len(same),
         "same_mask": float(np.mean(same)) if same else None,
         "other_mask": float(np.mean(other)) if other else None,
     }
-
-
-def _pair(one: Measured, two: Measured, typical: Array) -> float:
-    a, b = ({HEAD_NAME: scan.array(HEAD_NAME).astype(np.float32)[None]} for scan in (one, two))
-    return float(head_scores(a, b, typical)[0, 0])
