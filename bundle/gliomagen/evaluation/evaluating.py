@@ -19,6 +19,7 @@ from ..scans import ScanFiles
 from . import faithfulness, pairs, privacy, published_recipe, volume_recipe
 from .features import ALL
 from .measuring import Measured, Measurer
+from .report.build import Report
 from .score import Scores
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Evaluation:
         seed: Of resampling and of random pairs.
         facts: About the run, for the record: weights and their hashes.
         max_training: At most so many training scans are compared with, drawn at random; None: all.
+        report: Builds the report; None leaves it out.
 
     Raises:
         GliomaGenError: A recipe is not known.
@@ -65,6 +67,7 @@ class Evaluation:
         seed: int = 0,
         facts: dict[str, Any] | None = None,
         max_training: int | None = None,
+        report: Report | None = None,
     ) -> None:
         unknown = sorted(set(recipes) - set(RECIPES))
         if unknown:
@@ -80,6 +83,7 @@ class Evaluation:
         self.distance = distance
         self.draws, self.seed = draws, seed
         self.facts = facts or {}
+        self.report = report
 
     def run(self) -> dict[str, Any] | None:
         """Measures this process's scans and, after the last of all, scores and writes ``metrics.json``.
@@ -104,6 +108,8 @@ class Evaluation:
         metrics = self._score(sets)
         write_json(self.output_dir / METRICS_FILE, metrics)
         logger.info("%s: %d scores", self.output_dir / METRICS_FILE, len(metrics["scores"]))
+        if self.report is not None:
+            logger.info("report: %s", self.report.build(metrics, sets, self.sets))
         return metrics
 
     def _measure(self) -> None:

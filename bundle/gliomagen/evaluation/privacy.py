@@ -115,8 +115,8 @@ def judge(
         )
     )
     if extractor:
-        a, b = (features(scans, ALL, VOLUME)[0] for scans in (synthetic, training))
-        c = features(real, ALL, VOLUME)[0]
+        size = features(training, ALL, VOLUME)[0].std(0) + 1e-9
+        a, b, c = (features(scans, ALL, VOLUME)[0] / size for scans in (synthetic, training, real))
         scores.found.append(
             Score(
                 recipe=RECIPE,

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..pictures import PLANES
 from .features import ALL, VOLUME
-from .fidelity import fid, kid, prdc
+from .fidelity import Features, fid, kid, prdc
 from .intervals import Estimate, fid_interval, interval, kid_interval
 from .measuring import Measured, features
 from .score import Score, Scores
@@ -73,9 +73,8 @@ def _of_volumes(
     draws: int,
     seed: int,
 ) -> None:
-    a, groups_a = features(real, contrast, VOLUME)
-    b, groups_b = features(synthetic, contrast, VOLUME)
-    c, groups_c = features(stand_in, contrast, VOLUME) if stand_in else (None, None)
+    (a, groups_a), (b, groups_b), *rest = _scaled(real, synthetic, stand_in, contrast, VOLUME)
+    c, groups_c = rest[0] if rest else (None, None)
     options = {"draws": draws, "seed": seed}
     for name, measure in (("fid", fid_interval), ("kid", kid_interval)):
         _add(
@@ -113,10 +112,7 @@ def _of_planes(
     seed: int,
 ) -> None:
     """2.5-D: slabs or slices in three planes, the mean of the three scores."""
-    tables = {
-        plane: [features(scans, contrast, plane) for scans in (real, synthetic, stand_in) if scans]
-        for plane in PLANES
-    }
+    tables = {plane: _scaled(real, synthetic, stand_in, contrast, plane) for plane in PLANES}
     least = min(len(table) for plane in tables.values() for table, _ in plane)
     if least < 2:
         scores.leave_out(RECIPE, f"fid, kid of {contrast} in planes", "a plane has fewer than two vectors")
@@ -135,6 +131,25 @@ def _of_planes(
                 ]
         counts = (real, synthetic, least)
         _add(scores, name, contrast, "planes", _mean(estimates), _mean(floors) if floors else None, counts)
+
+
+def _scaled(
+    real: Sequence[Measured],
+    synthetic: Sequence[Measured],
+    stand_in: Sequence[Measured],
+    contrast: str,
+    view: str,
+) -> list[tuple[Features, list[str]]]:
+    """Vectors and patients of each set that is not empty, each feature over its standard deviation in the real one.
+
+    An encoder's channels differ in size by orders of magnitude; unscaled, a few would decide alone.
+    """
+    sets = [features(scans, contrast, view) for scans in (real, synthetic, stand_in) if scans]
+    size = sets[0][0].std(0)
+    size = np.where(
+        size > 1e-6 * max(float(size.max()), 1e-12), size, np.inf
+    )  # what never varies tells nothing
+    return [(table / size, groups) for table, groups in sets]
 
 
 def _mean(estimates: Sequence[Estimate]) -> Estimate:
