@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +16,9 @@ import numpy as np
 import pytest
 import torch
 from helpers import bundle_command, bundle_run, run_environment, write_prepared_cohort
+from PIL import Image
 
+from gliomagen.evaluation.report.build import _embedded
 from gliomagen.files import read_json, write_json
 from gliomagen.labels import CONTRASTS
 
@@ -229,3 +233,50 @@ def test_few_cases_leave_scores_out_with_a_reason(
     assert any("fid" in entry["name"] and "at least 5" in entry["why"] for entry in left_out), json.dumps(
         left_out
     )
+
+
+def test_the_report_needs_nothing_but_its_folder(metrics: tuple[Path, dict[str, Any]]) -> None:
+    """A hospital's computer has no network, and a report is sent as a folder."""
+    folder = metrics[0] / "report"
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    named = set(re.findall(r'(?:src|href)="([^"#][^"]*)"', page)) | set(
+        re.findall(r'"image": "([^"]+)"', page)
+    )
+    named |= set(re.findall(r'"script": "([^"]+)"', page))
+    assert len(named) > 7 and all((folder / name).is_file() for name in named), named
+    outside = re.findall(r"https?://[^\s\"'<>)]+", page)
+    assert all(address.startswith("http://www.w3.org/") for address in outside), outside  # names of formats
+    assert "default-src 'none'" in page and str(metrics[0]) not in page
+
+
+def test_a_case_cannot_write_into_the_page() -> None:
+    """Whoever names a case decides what it is called, not what the page does."""
+    assert "</script" not in _embedded({"case": "</script><script>alert(1)</script>"})
+
+
+def test_a_browser_shows_a_volume_and_asks_nobody(metrics: tuple[Path, dict[str, Any]]) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if browser is None:
+        pytest.skip("there is no Chromium on this machine")
+    flags = [
+        "--no-sandbox",
+        "--disable-background-networking",
+        "--use-angle=swiftshader",
+        "--enable-unsafe-swiftshader",
+    ]
+    with api.sync_playwright() as player:
+        page = player.chromium.launch(executable_path=browser, args=flags).new_page()
+        asked: list[str] = []
+        wrong: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.goto((metrics[0] / "report" / "index.html").as_uri())
+        assert page.locator("#gallery figure").count() == 7
+        page.click("[data-order=best]")
+        assert page.get_attribute("[data-order=best]", "aria-pressed") == "true"
+        page.click("#open")
+        page.wait_for_function("window.gliomagen.ready", timeout=120_000)
+        shot = page.locator("#canvas-synthetic").screenshot()
+        assert not wrong and np.asarray(Image.open(io.BytesIO(shot)).convert("L")).max() > 120
+        assert all(url.startswith(("file:", "data:", "blob:")) for url in asked), asked

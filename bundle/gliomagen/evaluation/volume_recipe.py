@@ -140,16 +140,17 @@ def _scaled(
     contrast: str,
     view: str,
 ) -> list[tuple[Features, list[str]]]:
-    """Vectors and patients of each set that is not empty, each feature over its standard deviation in the real one.
+    """Vectors and patients of each set that is not empty, each feature standardized by the real one.
 
-    An encoder's channels differ in size by orders of magnitude; unscaled, a few would decide alone.
+    An encoder's channels differ in size by orders of magnitude; as they are, a few would decide alone, and the kernel
+    of KID wants vectors of about unit size.
     """
     sets = [features(scans, contrast, view) for scans in (real, synthetic, stand_in) if scans]
-    size = sets[0][0].std(0)
+    middle, size = sets[0][0].mean(0), sets[0][0].std(0)
     size = np.where(
         size > 1e-6 * max(float(size.max()), 1e-12), size, np.inf
     )  # what never varies tells nothing
-    return [(table / size, groups) for table, groups in sets]
+    return [((table - middle) / size, groups) for table, groups in sets]
 
 
 def _mean(estimates: Sequence[Estimate]) -> Estimate:

@@ -65,7 +65,10 @@ const viewers = {};
 
 async function viewer(what) {
   if (viewers[what]) return viewers[what];
-  const view = new niivue.Niivue({ show3Dcrosshair: true, backColor: [0, 0, 0, 1], loadingText: "", dragAndDropEnabled: false });
+  const view = new niivue.Niivue({
+    backColor: [0, 0, 0, 1], crosshairColor: [1, 1, 1, 0.4], crosshairWidth: 0.5, show3Dcrosshair: true,
+    isRadiologicalConvention: true, loadingText: "", dragAndDropEnabled: false,
+    multiplanarLayout: 2, multiplanarShowRender: 1 }); // a grid of three planes and the rendering
   await view.attachToCanvas($(`canvas-${what}`));
   view.setSliceType(view.sliceTypeMultiplanar);
   viewers[what] = view;

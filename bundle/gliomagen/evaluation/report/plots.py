@@ -115,4 +115,5 @@ def _svg(figure: Figure) -> str:
     file = io.StringIO()
     figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = file.getvalue()
-    return text[text.index("<svg") :]  # no XML declaration inside a page
+    text = text[text.index("<svg") :]  # no XML declaration inside a page
+    return text[: text.index("<metadata>")] + text[text.index("</metadata>") + len("</metadata>") :]

@@ -8,7 +8,7 @@ from typing import Any
 HOW: tuple[tuple[str, str], ...] = (
     (
         "Recipe volume",
-        "Features of whole scans from the encoder of a small segmentation network that was trained on other patients, of all contrasts together and of each by itself: mean and standard deviation of every channel of every level over the head (volume), or over slabs in three planes (planes, the mean of the three). FID: Fréchet distance of normal distributions fitted to the features. KID: unbiased squared maximum mean discrepancy, cubic polynomial kernel. Intervals: 200 resamples of the patients of both sets, percentiles shifted to the value. Real against real: as many training scans in place of the synthetic ones, what a generator gets that draws new patients of the same kind. Precision, recall, density, coverage: 5 nearest neighbours.",
+        "Features of whole scans from the encoder of a small segmentation network that was trained on other patients, of all contrasts together and of each by itself, standardized by the real scans: mean and standard deviation of every channel of every level over the head (volume), or over slabs in three planes (planes, the mean of the three). FID: Fréchet distance of normal distributions fitted to the features. KID: unbiased squared maximum mean discrepancy, cubic polynomial kernel. Intervals: 200 resamples of the patients of both sets, percentiles shifted to the value. Real against real: as many training scans in place of the synthetic ones, what a generator gets that draws new patients of the same kind. Precision, recall, density, coverage: 5 nearest neighbours.",
     ),
     (
         "Recipe gliomagen",
@@ -37,7 +37,7 @@ def score_tables(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "of": score["of"],
                 "value": number(estimate["value"]),
                 "interval": interval(estimate),
-                "floor": " ".join(part for part in (number(floor.get("value")), interval(floor)) if part),
+                "floor": number(floor.get("value")) + (f" ({interval(floor)})" if interval(floor) else ""),
                 "better": score["better"],
                 "cases": f"{score['synthetic']} / {score['real']}",
                 "note": score["note"],
