@@ -1,0 +1,1 @@
+"""The reader study: a blinded pack of scans to judge, and what the judgements say."""
