@@ -114,7 +114,8 @@ def test_overlay(
     patients = {entry["patient"] for entry in cohort.training}
     card = check_run(tmp_path, *configs, network=network, patients=patients)
     assert card["architecture"]["spatial_dims"] == spatial_dims and card["architecture"]["basis"] == basis
-    assert card["architecture"]["network"] == "DetailUNet" and card["cohort_sha256"] == cohort.sha256
+    name = "DiffusionModelUNet" if "generative.yaml" in overlays else "DetailUNet"
+    assert card["architecture"]["network"] == name and card["cohort_sha256"] == cohort.sha256
     accumulation = 2 if "reference_train.yaml" in overlays else 1
     assert card["samples_per_step"] == SETTINGS["batch_size"] * accumulation
 
