@@ -1,4 +1,4 @@
-"""The whole way on phantoms: a cohort, a short training, synthesis, a data set of new patients, pictures to judge by.
+"""The whole way on phantoms: a cohort, a short training, synthesis, a data set of new patients, a report to judge by.
 
 Called by ``scripts/demo.sh``. Every step is an ordinary bundle run, whose output goes to ``OUT/logs``; steps that
 are done are passed over by the workflows themselves, so running it again continues.
@@ -26,7 +26,8 @@ from gliomagen.pictures import PictureRow, picture_grid
 from gliomagen.volume import read_volume
 
 ROOT = Path(__file__).resolve().parent.parent
-CASES, VARIANTS = 3, 6
+PATIENTS, KNOWN, DRAWN, VARIANTS = 20, 12, 3, 6
+"""Patients of the demonstration, half of them held out; of those the weights learnt from; in the picture; label maps."""
 
 
 @contextmanager
@@ -60,7 +61,7 @@ def validation_cases(cohort: Path) -> list[str]:
     case_of: dict[str, str] = {}
     for entry in read_json(cohort / "cohort.json")["validation"]:
         case_of.setdefault(entry["patient"], entry["case"])
-    return list(case_of.values())[:CASES]
+    return list(case_of.values())[:DRAWN]
 
 
 def falling_loss(log: Path) -> str:
@@ -83,32 +84,36 @@ def training_cases(cohort: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 def main(out: Path) -> None:
     """Runs every step below ``out`` and prints the picture's path last."""
-    names = ("phantoms", "cohort", "synthetic", "masks", "logs")
-    phantoms, cohort, synthetic, masks, logs = (out / name for name in names)
-    with step("1/8 simulating 10 patients with treated gliomas"):
-        run(
-            "simulating",
-            "phantoms",
-            logs / "simulating.log",
-            output_dir=str(phantoms),
-            patients=10,
-            spatial_size=[64, 72, 56],
-            voxel_mm=3.0,
-            seed=7,
-        )
-    with step("2/8 preparing them as one would prepare BraTS"):
-        run(
-            "preparing",
-            "prepare",
-            logs / "preparing.log",
-            dataset_dir=str(phantoms),
-            output_dir=str(cohort),
-            spatial_size=[64, 64, 48],
-            voxel_mm=[3.0, 3.0, 3.0],
-            validation_fraction=0.3,
-            seed=7,
-        )
-    with step("3/8 training 100 steps, enough to see the loss fall"):
+    names = ("phantoms", "cohort", "known", "synthetic", "masks", "logs")
+    phantoms, cohort, known, synthetic, masks, logs = (out / name for name in names)
+    with step(
+        f"1/9 simulating {PATIENTS} patients with treated gliomas, and {KNOWN} the weights learnt from"
+    ):
+        for name, count, seed in (("", PATIENTS, 7), ("-known", KNOWN, 0)):
+            run(
+                "simulating",
+                "phantoms",
+                logs / f"simulating{name}.log",
+                output_dir=f"{phantoms}{name}",
+                patients=count,
+                spatial_size=[64, 72, 56],
+                voxel_mm=3.0,
+                seed=seed,
+            )
+    with step("2/9 preparing them as one would prepare BraTS"):
+        for source, target, fraction in ((phantoms, cohort, 0.5), (f"{phantoms}-known", known, 0.0)):
+            run(
+                "preparing",
+                "prepare",
+                logs / f"preparing-{target.name}.log",
+                dataset_dir=str(source),
+                output_dir=str(target),
+                spatial_size=[64, 64, 48],
+                voxel_mm=[3.0, 3.0, 3.0],
+                validation_fraction=fraction,
+                seed=7,
+            )
+    with step("3/9 training 100 steps, enough to see the loss fall"):
         run(
             "training",
             "train",
@@ -123,7 +128,7 @@ def main(out: Path) -> None:
             sample_cases=1,
         )
     print(f"    {falling_loss(out / 'training' / 'log.jsonl')}", flush=True)
-    with step("4/8 synthesizing from masks nobody trained on, with the weights that come along"):
+    with step("4/9 synthesizing from masks nobody trained on, with the weights that come along"):
         run(
             "inferring",
             "inference",
@@ -131,7 +136,7 @@ def main(out: Path) -> None:
             dataset_dir=str(cohort),
             output_dir=str(synthetic),
         )
-    with step("5/8 varying the training patients' label maps: growth, treatment, lesions of others"):
+    with step("5/9 varying the training patients' label maps: growth, treatment, lesions of others"):
         run(
             "augmenting",
             "augment",
@@ -142,7 +147,7 @@ def main(out: Path) -> None:
             num_workers=0,
             seed=7,
         )
-    with step("6/8 synthesizing an nnU-Net data set of patients that never were"):
+    with step("6/9 synthesizing an nnU-Net data set of patients that never were"):
         run(
             "synthesizing",
             "synthesize",
@@ -152,7 +157,7 @@ def main(out: Path) -> None:
             dataset_name="Demo",
         )
     dataset = out / "nnUNet_raw" / "Dataset501_Demo"
-    with step("7/8 judging it by what is usual in scans"):
+    with step("7/9 judging it by what is usual in scans"):
         run(
             "accepting",
             "accept",
@@ -163,11 +168,23 @@ def main(out: Path) -> None:
         )
     verdicts = [json.loads(line) for line in (dataset / "acceptance.jsonl").read_text().splitlines()]
     print(f"    {sum(v['accepted'] for v in verdicts)} of {len(verdicts)} accepted; {dataset}", flush=True)
-    with step("8/8 drawing"):
+    with step("8/9 comparing the synthetic scans with the real ones, and with those the weights know"):
+        run(
+            "evaluating",
+            "evaluate",
+            logs / "evaluating.log",
+            real_dir=str(cohort),
+            training_dir=str(known),
+            synthetic_dir=str(synthetic),
+            masks_dir=str(cohort),
+            output_dir=str(out / "evaluation"),
+        )
+    with step("9/9 drawing"):
         draw_variants(out / "new-patients.png", dataset, masks, verdicts)
         draw_validation(out / "real-beside-synthetic.png", cohort, synthetic)
     print(out / "new-patients.png")
     print(out / "real-beside-synthetic.png")
+    print(out / "evaluation" / "report" / "index.html")
 
 
 def draw_validation(picture: Path, cohort: Path, synthetic: Path) -> None:

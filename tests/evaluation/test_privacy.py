@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from scipy import ndimage
 
 from gliomagen.cohort.phantom import phantom_case
 from gliomagen.evaluation.copies import nearest
+from gliomagen.evaluation.disguises import DISGUISES, with_lesion_of
 from gliomagen.evaluation.fingerprint import HEAD_NAME, fingerprint, unexplained
 from gliomagen.evaluation.privacy import authenticity, judge, seeds_alike, suspicion
 from gliomagen.evaluation.score import Scores
-from gliomagen.labels import CONTRASTS, HEAD
+from gliomagen.labels import CONTRASTS
 from gliomagen.scans import Scan, ScanFiles
 
 VOXEL_MM = 4.0
@@ -72,32 +73,6 @@ def held_out(scans: dict[int, Scan]) -> list[Kept]:
     return kept([scans[k] for k in HELD_OUT])
 
 
-def mirrored(scan: Scan) -> Scan:
-    return replace(scan, volume=scan.volume[:, ::-1].copy(), label=scan.label[::-1].copy())
-
-
-def shifted(scan: Scan) -> Scan:
-    step = (1, 0, -1)
-    volume = np.roll(scan.volume, step, (1, 2, 3))
-    return replace(scan, volume=volume, label=np.roll(scan.label, step, (0, 1, 2)))
-
-
-def blurred(scan: Scan) -> Scan:
-    soft = np.stack([ndimage.gaussian_filter(grey, 0.7) for grey in scan.volume])
-    return replace(scan, volume=np.where(scan.label > 0, soft, 0).astype(np.float32))
-
-
-DISGUISES: dict[str, Callable[[Scan], Scan]] = {
-    "exact": lambda scan: scan,
-    "mirrored": mirrored,
-    "shifted by a voxel": shifted,
-    "darker": lambda scan: replace(scan, volume=scan.volume**1.1),
-    "brighter": lambda scan: replace(scan, volume=scan.volume**0.9),
-    "blurred": blurred,
-    "all at once": lambda scan: mirrored(shifted(blurred(replace(scan, volume=scan.volume**1.1)))),
-}
-
-
 @pytest.mark.parametrize("disguise", DISGUISES)
 def test_a_copied_patient_is_found(
     disguise: str, scans: dict[int, Scan], training: list[Kept], held_out: list[Kept]
@@ -112,16 +87,10 @@ def test_a_lesion_copied_into_another_head_is_found(
     scans: dict[int, Scan], training: list[Kept], held_out: list[Kept]
 ) -> None:
     limits = suspicion(nearest(held_out, training))
-    copied, sources = [], []
-    for k in TRAINING:
-        source, host = scans[k], scans[FRESH[k % len(FRESH)]]
-        lesion = source.label > HEAD
-        if lesion.sum() < 30 or (lesion & (host.label == 0)).any():
-            continue
-        label = np.where(lesion, source.label, np.where(host.label > HEAD, HEAD, host.label))
-        volume = np.where(lesion, source.volume, host.volume)
-        copied.append(replace(host, volume=volume, label=label.astype(np.uint8)))
-        sources.append(k)
+    rng = np.random.default_rng(0)
+    pasted = {k: with_lesion_of(scans[k], scans[FRESH[k % len(FRESH)]], rng) for k in TRAINING}
+    sources = [k for k, scan in pasted.items() if scan is not None]
+    copied = [scan for scan in pasted.values() if scan is not None]
     found = nearest(kept(copied), training)
     hit = found.lesion > limits.lesion
     assert len(sources) >= 6 and hit.mean() >= 0.8
@@ -158,12 +127,12 @@ def test_the_record_names_the_pair(
     """One copy among four: the list says which case and whom it resembles, and the number is a quarter."""
     synthetic = [*kept([scans[k] for k in list(FRESH)[:3]]), replace(training[4], case="made", patient="")]
     scores = Scores()
-    record = judge(scores, real=held_out, training=training, synthetic=synthetic, extractor=False)  # type: ignore[arg-type]
+    record = judge(scores, real=held_out, training=training, synthetic=synthetic, features_known=False)  # type: ignore[arg-type]
     assert record is not None
     assert [(entry["case"], entry["resembles"]) for entry in record["suspected"]] == [("made", "P4")]
     assert scores.found[0].name == "suspected copies" and scores.found[0].estimate.value == 0.25
     few = Scores()
-    assert judge(few, real=held_out[:2], training=training, synthetic=synthetic, extractor=False) is None  # type: ignore[arg-type]
+    assert judge(few, real=held_out[:2], training=training, synthetic=synthetic, features_known=False) is None  # type: ignore[arg-type]
     assert "at least" in few.left_out[0].why
 
 

@@ -14,10 +14,11 @@ from .. import __version__
 from ..errors import GliomaGenError
 from ..files import content_sha256, write_json
 from ..machine import is_mine, rank, world_size
+from ..provenance import patient_hash
 from ..randomness import numpy_generator
 from ..scans import ScanFiles
 from . import faithfulness, pairs, privacy, published_recipe, volume_recipe
-from .features import ALL
+from .features import ALL, VOLUME
 from .measuring import Measured, Measurer
 from .report.build import Report
 from .score import Scores
@@ -46,6 +47,8 @@ class Evaluation:
         seed: Of resampling and of random pairs.
         facts: About the run, for the record: weights and their hashes.
         max_training: At most so many training scans are compared with, drawn at random; None: all.
+        learnt_from: Hashes of the generator's patients, see :func:`~gliomagen.provenance.patient_hash`: copies are
+            looked for among those training scans that are theirs. None: not known, among all.
         report: Builds the report; None leaves it out.
 
     Raises:
@@ -67,6 +70,7 @@ class Evaluation:
         seed: int = 0,
         facts: dict[str, Any] | None = None,
         max_training: int | None = None,
+        learnt_from: Sequence[str] | None = None,
         report: Report | None = None,
     ) -> None:
         unknown = sorted(set(recipes) - set(RECIPES))
@@ -83,6 +87,7 @@ class Evaluation:
         self.distance = distance
         self.draws, self.seed = draws, seed
         self.facts = facts or {}
+        self.learnt_from = None if learnt_from is None else frozenset(learnt_from)
         self.report = report
 
     def run(self) -> dict[str, Any] | None:
@@ -149,21 +154,20 @@ class Evaluation:
         content: dict[str, Any] = {}
         real, training, synthetic = (sets[what] for what in SETS)
         extractor = self.measurer.extractor
+        views = _views(real[0])
         if "volume" in self.recipes:
             if extractor is None:
-                scores.leave_out(volume_recipe.RECIPE, "fid, kid, precision, recall", "no feature extractor")
-            else:
-                views = _views(real[0])
-                volume_recipe.volume_scores(
-                    scores,
-                    real=real,
-                    synthetic=synthetic,
-                    floor=self._shuffled(training),
-                    contrasts=[name for name in (ALL, *self.contrasts) if name in views],
-                    views=views,
-                    draws=self.draws,
-                    seed=self.seed,
-                )
+                scores.leave_out(volume_recipe.RECIPE, "scores of features", "no feature extractor")
+            volume_recipe.volume_scores(
+                scores,
+                real=real,
+                synthetic=synthetic,
+                floor=self._shuffled(training),
+                contrasts=[name for name in (ALL, *self.contrasts) if name in views],
+                views=views,
+                draws=self.draws,
+                seed=self.seed,
+            )
             found = pairs.paired(self.sets[REAL], self.sets[SYNTHETIC])
             pairs.paired_scores(
                 scores,
@@ -184,9 +188,16 @@ class Evaluation:
                 scores, real=real, synthetic=synthetic, seed=self.seed
             )
         if "privacy" in self.recipes:
+            seen = self.learnt_from
+            theirs = [scan for scan in training if seen is None or patient_hash(scan.patient) in seen]
             content["privacy"] = privacy.judge(
-                scores, real=real, training=training, synthetic=synthetic, extractor=extractor is not None
+                scores, real=real, training=theirs, synthetic=synthetic, features_known=VOLUME in views[ALL]
             )
+            if content["privacy"] is not None:
+                content["privacy"] |= {
+                    "compared_patients": len({scan.group for scan in theirs}),
+                    "generator_patients": None if seen is None else len(seen),
+                }
         return {
             "format": "gliomagen-metrics",
             "format_version": 1,
@@ -196,6 +207,7 @@ class Evaluation:
             "recipes": list(self.recipes),
             "extractor": {"name": extractor.name, "sha256": extractor.sha256} if extractor else None,
             "seed": self.seed,
+            "draws": self.draws,
             "sets": {
                 what: {
                     "cases": len(scans),

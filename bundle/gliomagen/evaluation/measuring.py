@@ -21,6 +21,7 @@ from ..scans import Scan, ScanFiles, read_scan
 from .confusion import TRUTH, WHOLE, confusion
 from .features import Extractor
 from .segmentation import score_case
+from .texture import TEXTURE, texture
 
 Segment = Callable[[NDArray[np.float32]], NDArray[np.uint8]]
 """Scan (C, X, Y, Z) in [0, 1] to prepared labels (X, Y, Z)."""
@@ -154,6 +155,8 @@ class Measurer:
             "volume_ml": _volumes(scan),
         }
         arrays: dict[str, NDArray[Any]] = {"histogram": _histograms(scan)}
+        for contrast, vector in texture(scan.volume, scan.label > 0, self.contrasts).items():
+            arrays[feature_name(contrast, TEXTURE)] = vector[None]
         if self.extractor is not None:
             for contrast, views in self.extractor(scan.volume).items():
                 arrays |= {feature_name(contrast, view): table for view, table in views.items()}

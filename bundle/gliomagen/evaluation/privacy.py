@@ -73,7 +73,7 @@ def judge(
     real: Sequence[Measured],
     training: Sequence[Measured],
     synthetic: Sequence[Measured],
-    extractor: bool,
+    features_known: bool,
 ) -> dict[str, Any] | None:
     """Adds the share of suspected copies, authenticity, and what seeds and training label maps change.
 
@@ -82,7 +82,7 @@ def judge(
         real: Held-out scans, on which suspicion is set.
         training: What the generator learnt from.
         synthetic: The scans to judge.
-        extractor: Whether features were measured, for authenticity.
+        features_known: Whether features of all contrasts together were measured, for authenticity.
 
     Returns:
         The thresholds, and the suspected copies with the training case each resembles, nearest first; None where
@@ -92,7 +92,8 @@ def judge(
         scores.leave_out(
             RECIPE,
             "suspected copies",
-            f"{len(real)} held-out and {len(training)} training scans; at least {MIN_HELD_OUT} of each are needed",
+            f"{len(real)} held-out scans and {len(training)} of patients the generator learnt from; at least {MIN_HELD_OUT} "
+            "of each are needed, see real_dir and training_dir",
         )
         return None
     strangers = nearest(real, training)
@@ -114,7 +115,7 @@ def judge(
             synthetic=len(synthetic),
         )
     )
-    if extractor:
+    if features_known:
         size = features(training, ALL, VOLUME)[0].std(0) + 1e-9
         a, b, c = (features(scans, ALL, VOLUME)[0] / size for scans in (synthetic, training, real))
         scores.found.append(

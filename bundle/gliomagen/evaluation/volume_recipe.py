@@ -1,4 +1,4 @@
-"""The recipe ``volume``: features of whole scans, intervals over patients, real against real beside everything."""
+"""The recipe ``volume``: features and texture of whole scans, intervals over patients, real against real beside everything."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from .fidelity import Features, fid, kid, prdc
 from .intervals import Estimate, fid_interval, interval, kid_interval
 from .measuring import Measured, features
 from .score import Score, Scores
+from .texture import TEXTURE
 
 RECIPE = "volume"
 MIN_CASES = 5
@@ -57,8 +58,9 @@ def volume_scores(
         why = f"{len(floor)} training scans cannot stand in for {len(synthetic)} synthetic ones"
         scores.leave_out(RECIPE, "floor (real against real)", why)
     for contrast in contrasts:
-        if VOLUME in views[contrast]:
-            _of_volumes(scores, real, synthetic, stand_in, contrast, draws=draws, seed=seed)
+        for view in (VOLUME, TEXTURE):
+            if view in views[contrast]:
+                _of_volumes(scores, real, synthetic, stand_in, contrast, view, draws=draws, seed=seed)
         if set(PLANES) <= set(views[contrast]):
             _of_planes(scores, real, synthetic, stand_in, contrast, draws=draws, seed=seed)
 
@@ -69,11 +71,12 @@ def _of_volumes(
     synthetic: Sequence[Measured],
     stand_in: Sequence[Measured],
     contrast: str,
+    view: str,
     *,
     draws: int,
     seed: int,
 ) -> None:
-    (a, groups_a), (b, groups_b), *rest = _scaled(real, synthetic, stand_in, contrast, VOLUME)
+    (a, groups_a), (b, groups_b), *rest = _scaled(real, synthetic, stand_in, contrast, view)
     c, groups_c = rest[0] if rest else (None, None)
     options = {"draws": draws, "seed": seed}
     for name, measure in (("fid", fid_interval), ("kid", kid_interval)):
@@ -81,7 +84,7 @@ def _of_volumes(
             scores,
             name,
             contrast,
-            VOLUME,
+            view,
             measure(a, b, groups_a, groups_b, **options),
             measure(a, c, groups_a, groups_c, **options) if c is not None and groups_c is not None else None,
             (real, synthetic, min(len(a), len(b))),
@@ -96,9 +99,7 @@ def _of_volumes(
     floors = prdc(a, c, nearest=_NEAREST) if c is not None and len(c) > _NEAREST else {}
     for name, value in prdc(a, b, nearest=_NEAREST).items():
         floor = interval(floors[name], []) if name in floors else None
-        _add(
-            scores, name, contrast, VOLUME, interval(value, []), floor, (real, synthetic, min(len(a), len(b)))
-        )
+        _add(scores, name, contrast, view, interval(value, []), floor, (real, synthetic, min(len(a), len(b))))
 
 
 def _of_planes(

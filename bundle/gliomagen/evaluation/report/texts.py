@@ -8,7 +8,7 @@ from typing import Any
 HOW: tuple[tuple[str, str], ...] = (
     (
         "Recipe volume",
-        "Features of whole scans from the encoder of a small segmentation network that was trained on other patients, of all contrasts together and of each by itself, standardized by the real scans: mean and standard deviation of every channel of every level over the head (volume), or over slabs in three planes (planes, the mean of the three). FID: Fréchet distance of normal distributions fitted to the features. KID: unbiased squared maximum mean discrepancy, cubic polynomial kernel. Intervals: 200 resamples of the patients of both sets, percentiles shifted to the value. Real against real: as many training scans in place of the synthetic ones, what a generator gets that draws new patients of the same kind. Precision, recall, density, coverage: 5 nearest neighbours.",
+        "Features of whole scans from the encoder of a small segmentation network that was trained on other patients, of all contrasts together and of each by itself, standardized by the real scans: mean and standard deviation of every channel of every level over the head (volume), or over slabs in three planes (planes, the mean of the three). Such a network overlooks noise; so the same scores stand beside for numbers that say it outright (texture): mean, standard deviation and percentiles of the grey, size and kurtosis of its bands from fine to coarse, correlation of the contrasts. FID: Fréchet distance of normal distributions fitted to the features. KID: unbiased squared maximum mean discrepancy, cubic polynomial kernel. Intervals: resamples of the patients of both sets, percentiles shifted to the value. Real against real: as many training scans in place of the synthetic ones, what a generator gets that draws new patients of the same kind. Precision, recall, density, coverage: 5 nearest neighbours.",
     ),
     (
         "Recipe gliomagen",
@@ -51,8 +51,8 @@ def cards(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
     by_name = {(s["name"], s["of"], s["view"]): s for s in metrics["scores"]}
     shown = []
     for key, name in (
-        (("fid", "all", "volume"), "FID, lower is better"),
-        (("kid", "all", "volume"), "KID, lower is better"),
+        (("fid", "all", "volume"), "FID of features, lower is better"),
+        (("fid", "all", "texture"), "FID of grey and texture, lower is better"),
         (("coverage", "all", "volume"), "Coverage of the real scans"),
         (("dice", "WT", ""), "Dice of the whole tumour, label map against segmentation"),
         (("suspected copies", "all", ""), "Suspected copies"),
@@ -84,6 +84,13 @@ def copies_text(metrics: Mapping[str, Any]) -> str:
         f"{count} of {total} synthetic scans are nearer to a training scan than a stranger is; about {expected:.1f} would be "
         "by chance."
     )
+    if privacy["generator_patients"] is None:
+        text += " Which patients the generator learnt from is not known here: all training scans given were compared with."
+    elif privacy["compared_patients"] < privacy["generator_patients"]:
+        text += (
+            f" Compared with {privacy['compared_patients']} of the {privacy['generator_patients']} patients it learnt from; "
+            "of the others this says nothing."
+        )
     same = privacy["same_mask_other_seed"]
     if same["pairs"] and same["other_mask"] is not None:
         text += (
