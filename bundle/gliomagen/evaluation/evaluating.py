@@ -29,6 +29,7 @@ METRICS_FILE = "metrics.json"
 REAL, TRAINING, SYNTHETIC = SETS = ("real", "training", "synthetic")
 RECIPES = ("volume", "gliomagen", "faithfulness", "privacy")
 _SAME_VOXEL = 0.05  # voxels may differ by this share
+_FOREIGN = 1.5  # times larger or smaller, a network has not seen such voxels
 
 
 class Evaluation:
@@ -49,6 +50,8 @@ class Evaluation:
         max_training: At most so many training scans are compared with, drawn at random; None: all.
         learnt_from: Hashes of the generator's patients, see :func:`~gliomagen.provenance.patient_hash`: copies are
             looked for among those training scans that are theirs. None: not known, among all.
+        judge_voxel_mm: Voxels that the network that judges was trained on; where the scans' are of another order, what
+            it finds says nothing of them.
         report: Builds the report; None leaves it out.
 
     Raises:
@@ -71,6 +74,7 @@ class Evaluation:
         facts: dict[str, Any] | None = None,
         max_training: int | None = None,
         learnt_from: Sequence[str] | None = None,
+        judge_voxel_mm: Sequence[float] | None = None,
         report: Report | None = None,
     ) -> None:
         unknown = sorted(set(recipes) - set(RECIPES))
@@ -87,6 +91,7 @@ class Evaluation:
         self.distance = distance
         self.draws, self.seed = draws, seed
         self.facts = facts or {}
+        self.judge_voxel_mm = judge_voxel_mm
         self.learnt_from = None if learnt_from is None else frozenset(learnt_from)
         self.report = report
 
@@ -183,7 +188,10 @@ class Evaluation:
             published_recipe.published_scores(
                 scores, real=real, synthetic=synthetic, contrasts=self.contrasts, seed=self.seed
             )
-        if "faithfulness" in self.recipes:
+        if foreign := self._foreign_voxels(real[0]):
+            logger.warning("%s", foreign)
+            scores.leave_out(faithfulness.RECIPE, "all scores", foreign)
+        elif "faithfulness" in self.recipes:
             content["faithfulness"] = faithfulness.compare(
                 scores, real=real, synthetic=synthetic, seed=self.seed
             )
@@ -221,6 +229,16 @@ class Evaluation:
             "left_out": [vars(entry) for entry in scores.left_out],
             **content,
         }
+
+    def _foreign_voxels(self, scan: Measured) -> str:
+        """Says so if the network that judges does not know such voxels."""
+        known, here = self.judge_voxel_mm, scan.facts["voxel_mm"]
+        if known is None or not all(known) or max(np.abs(np.log(np.array(here) / known))) < np.log(_FOREIGN):
+            return ""
+        return (
+            f"the network that judges was trained on voxels of {_by(known)} mm, the scans' are {_by(here)} mm: train "
+            "features.yaml on your cohort and give it as features; scores of its features tell little"
+        )
 
     def _shuffled(self, scans: Sequence[Measured]) -> list[Measured]:
         order = numpy_generator(self.seed, "floor").permutation(len(scans))

@@ -15,7 +15,8 @@ The rules, for one region (a tissue, or several) of one case:
 
 Source: Saluja et al., BraTS-2023-Metrics and BraTS-2024-Metrics, the challenges' published programs, restated here as
 rules. In those the threshold that 2024 sets for ET also holds for RC, which is scored after it; so it does here.
-Surfaces are voxels here and marching-cube facets there: HD95 differs by a fraction of a voxel.
+Surfaces are voxels here and marching-cube facets there: HD95 differs, mostly by less than half a voxel
+(``bundle/docs/measurements.md``).
 """
 
 from __future__ import annotations
