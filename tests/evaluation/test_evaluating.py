@@ -235,6 +235,37 @@ def test_few_cases_leave_scores_out_with_a_reason(
     )
 
 
+def test_copies_are_not_looked_for_among_strangers(
+    cohort: Path, weights: Path, synthetic: Path, tmp_path: Path
+) -> None:
+    """Training scans that the generator never saw would acquit it of everything; its card says whom it saw."""
+    settings = options(cohort, weights, synthetic, tmp_path, recipes="['privacy']", report=False)
+    done = bundle_run("evaluating", "evaluate.yaml", **settings | {"weights": weights})
+    assert done.returncode == 0, done.stdout + done.stderr
+    content = read_json(tmp_path / "metrics.json")
+    assert (
+        content["privacy"] is None
+        and "0 of patients the generator learnt from" in content["left_out"][0]["why"]
+    )
+
+
+def test_a_judge_of_other_voxels_does_not_judge(
+    cohort: Path, weights: Path, synthetic: Path, tmp_path: Path
+) -> None:
+    """The network that comes along knows 3 mm; what it finds at 1.25 mm says nothing of the scan."""
+    judge = tmp_path / "judge" / "model.pt"
+    judge.parent.mkdir()
+    shutil.copy(weights, judge)
+    card = read_json(weights.with_suffix(".json"))
+    card["geometry"]["voxel_mm"] = [1.25, 1.25, 1.25]
+    write_json(judge.with_suffix(".json"), card)
+    settings = options(cohort, judge, synthetic, tmp_path, recipes="['faithfulness']", report=False)
+    done = bundle_run("evaluating", "evaluate.yaml", **settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    left_out = read_json(tmp_path / "metrics.json")["left_out"]
+    assert "1.25 x 1.25 x 1.25 mm" in left_out[0]["why"] and "features.yaml" in done.stdout + done.stderr
+
+
 def test_the_report_needs_nothing_but_its_folder(metrics: tuple[Path, dict[str, Any]]) -> None:
     """A hospital's computer has no network, and a report is sent as a folder."""
     folder = metrics[0] / "report"

@@ -68,9 +68,23 @@ def cards(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
                     "name": name,
                     "value": number(value["value"], percent=percent),
                     "beside": ", ".join(part for part in (ends, beside) if part),
+                    "verdict": "worse than real scans" if worse(score) else "",
                 }
             )
     return shown
+
+
+def worse(score: Mapping[str, Any]) -> bool:
+    """Tells whether a score is worse than that of real scans by more than both intervals."""
+    value, floor = score["estimate"], score["floor"]
+    end, beyond = ("low", "high") if score["better"] == "lower" else ("high", "low")
+    if not floor or not score["better"]:
+        return False
+    mine = value[end]  # without an interval nothing is said
+    theirs = floor[beyond] if floor[beyond] is not None else floor["value"]
+    if mine is None or theirs is None:
+        return False
+    return bool(mine > theirs if score["better"] == "lower" else mine < theirs)
 
 
 def copies_text(metrics: Mapping[str, Any]) -> str:
