@@ -49,6 +49,7 @@ def privacy(**more: Any) -> dict[str, Any]:
         "compared_patients": 12,
         "generator_patients": 575,
         "same_mask_other_seed": {"pairs": 0, "same_mask": None, "other_mask": None},
+        "label_maps": {"from_training": None, "from_others": 0.1, "real_held_out": 0.2},
         **more,
     }
     return {"privacy": content, "sets": {"synthetic": {"cases": 50}}}
@@ -58,4 +59,7 @@ def test_what_was_not_compared_with_is_said() -> None:
     assert "12 of the 575" in copies_text(privacy()) and "about 1.0" in copies_text(privacy())
     assert "not known" in copies_text(privacy(generator_patients=None))
     assert "of the others" not in copies_text(privacy(compared_patients=575))
+    assert "median" not in copies_text(privacy())
+    maps = {"from_training": 0.3, "from_others": 0.1, "real_held_out": 0.2}
+    assert "0.30 of scans from training label maps" in copies_text(privacy(label_maps=maps))
     assert "Not looked for" in copies_text({"privacy": None})

@@ -111,6 +111,12 @@ def copies_text(metrics: Mapping[str, Any]) -> str:
             f" Scans of one label map with different seeds agree by {same['same_mask']:.2f} in what the map leaves open, those of "
             f"different maps by {same['other_mask']:.2f}."
         )
+    maps = privacy["label_maps"]
+    if maps["from_training"] is not None and maps["from_others"] is not None:
+        text += (
+            f" Likeness to the nearest training scan, median: {maps['from_training']:.2f} of scans from training label maps, "
+            f"{maps['from_others']:.2f} of scans from others, {maps['real_held_out']:.2f} of held-out real scans."
+        )
     return text
 
 
