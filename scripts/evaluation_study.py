@@ -72,7 +72,6 @@ class Study:
         training: What a generator learnt from.
         fresh: Scans nobody trained on.
         measurer: Measures a scan once.
-        distance: Perceptual distance of two scans.
         work: Where everything goes.
     """
 
@@ -80,7 +79,6 @@ class Study:
     training: Sequence[ScanFiles]
     fresh: Sequence[ScanFiles]
     measurer: Measurer
-    distance: Any
     work: Path
 
     def scores(self, name: str, synthetic: Sequence[ScanFiles], draws: int) -> list[dict[str, Any]]:
@@ -93,7 +91,6 @@ class Study:
             measurer=self.measurer,
             contrasts=CONTRASTS,
             recipes=RECIPES,
-            distance=self.distance,
             draws=draws,
         ).run()
         assert metrics is not None
@@ -277,7 +274,6 @@ def main() -> None:
         training=real_scans(datalist(options.cohort, "training"))[: options.training],
         fresh=real_scans(entries["fresh"])[: options.scans],
         measurer=config.get_parsed_content("measurer"),
-        distance=config.get_parsed_content("encoder").distance,
         work=work,
     )
     cases = {files.case: files for files in study.fresh}

@@ -101,6 +101,15 @@ def test_kids_interval_is_not_shifted_by_repeated_vectors() -> None:
     assert estimate.low < 0 < estimate.high
 
 
+def test_kid_of_many_vectors_takes_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel of all slabs of two thousand scans would not fit; a part of them says the same, less surely."""
+    a, b = vectors(400), vectors(400, shift=0.5, seed=1)
+    whole = kid_interval(a, b, names(400), names(400), draws=60)
+    monkeypatch.setattr("gliomagen.evaluation.intervals.LARGEST", 150)
+    part = kid_interval(a, b, names(400), names(400), draws=60)
+    assert part.low < whole.value < part.high and part.high - part.low > whole.high - whole.low
+
+
 def test_a_constant_is_its_own_interval() -> None:
     a = vectors(20)
     estimate = two_sample_interval(lambda x, y: 1.0, a, a, names(20), names(20), draws=5)

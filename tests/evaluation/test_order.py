@@ -14,10 +14,9 @@ from gliomagen.cohort.phantom import phantom_case
 from gliomagen.evaluation.damage import ANSWERS, damaged_set
 from gliomagen.evaluation.evaluating import Evaluation
 from gliomagen.evaluation.measuring import Measurer
-from gliomagen.evaluation.pairs import paired_scores
-from gliomagen.evaluation.score import Scores
+from gliomagen.evaluation.pairing import pair_measures, slices_name
 from gliomagen.labels import CONTRASTS
-from gliomagen.scans import ScanFiles
+from gliomagen.scans import ScanFiles, read_scan
 from gliomagen.volume import Volume, write_volume
 
 pytestmark = pytest.mark.slow
@@ -112,11 +111,9 @@ def test_scores_of_pairs_answer(judged: dict[str, Any], kind: str) -> None:
         made = damaged_set(
             kind, strength, fresh, training=judged["training"], folder=judged["folder"] / "damaged"
         )
-        result = Scores()
-        pairs = list(zip(fresh, made, strict=True))
-        paired_scores(result, pairs, contrasts=CONTRASTS, distance=judged["distance"])
-        by_name = {(score.name.split(",")[0], score.of): score.estimate.value for score in result.found}
-        distances.append(by_name["feature distance of pairs", "all"])
-        similarities.append(by_name["ms_ssim of pairs", "t1c"])
+        pairs = [(read_scan(spoiled), read_scan(real)) for spoiled, real in zip(made, fresh, strict=True)]
+        found = [pair_measures(*pair, CONTRASTS, judged["distance"]) for pair in pairs]
+        distances.append(np.mean([facts["distance"] for facts, _ in found]))
+        similarities.append(np.mean([arrays[slices_name("t1c")] for _, arrays in found]))
     assert distances[0] == pytest.approx(0, abs=1e-6) and similarities[0] == pytest.approx(1, abs=1e-5)
     assert (np.diff(distances) > 0).all() and (np.diff(similarities) < 0).all()

@@ -13,6 +13,8 @@ from torch import nn
 from gliomagen.errors import GliomaGenError
 from gliomagen.evaluation.fidelity import fid, kid
 from gliomagen.evaluation.inception import FEATURES, InceptionFeatures
+from gliomagen.evaluation.measuring import Measurer
+from gliomagen.evaluation.pairing import partners
 from gliomagen.evaluation.pairs import paired_scores
 from gliomagen.evaluation.published_recipe import SUBSETS, published_scores
 from gliomagen.evaluation.score import Scores
@@ -111,8 +113,14 @@ def test_ms_ssim_counts_empty_slices_as_published(tmp_path: Path) -> None:
         write_volume(files.images[0], Volume(data=grey, affine=np.eye(4)))
         write_volume(files.label, Volume(data=label, affine=np.eye(4)))
         sets.append(files)
+    measurer = Measurer(folder=tmp_path / "measured", contrasts=["t1c"])
+    partner = partners([sets[0]], [sets[1]])["A"]
+    measurer.measure("synthetic", sets[1], partner)
+    assert measurer.known("synthetic", sets[1]) is None  # measured without the partner it is another result
+    scan = measurer.known("synthetic", sets[1], partner)
+    assert scan is not None
     scores = Scores()
-    paired_scores(scores, [(sets[0], sets[1])], contrasts=["t1c"], slices=True)
+    paired_scores(scores, [scan], contrasts=["t1c"], slices=True)
     by_recipe = {score.recipe: score for score in scores.found}
     sound, published = by_recipe["volume"].estimate.value, by_recipe["gliomagen"].estimate
     assert published.value == pytest.approx((sound + 1) / 2, abs=1e-4)

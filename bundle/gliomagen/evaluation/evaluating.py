@@ -20,6 +20,7 @@ from ..scans import ScanFiles
 from . import faithfulness, pairs, privacy, published_recipe, volume_recipe
 from .features import ALL, VOLUME
 from .measuring import Measured, Measurer
+from .pairing import partners
 from .report.build import Report
 from .score import Scores
 
@@ -43,7 +44,6 @@ class Evaluation:
         measurer: Measures a scan.
         recipes: Which of :data:`RECIPES`.
         contrasts: The channels.
-        distance: Perceptual distance of two scans of one label map; None leaves it out.
         draws: Resamples for each interval.
         seed: Of resampling and of random pairs.
         facts: About the run, for the record: weights and their hashes.
@@ -68,7 +68,6 @@ class Evaluation:
         measurer: Measurer,
         contrasts: Sequence[str],
         recipes: Sequence[str] = RECIPES,
-        distance: pairs.Distance | None = None,
         draws: int = 200,
         seed: int = 0,
         facts: dict[str, Any] | None = None,
@@ -85,10 +84,10 @@ class Evaluation:
             chosen = numpy_generator(seed, "training scans").permutation(len(training))[:max_training]
             training = [training[k] for k in sorted(chosen.tolist())]
         self.sets = {REAL: list(real), TRAINING: list(training), SYNTHETIC: list(synthetic)}
+        self.partners = partners(real, synthetic)
         self.measurer = measurer
         self.contrasts = tuple(contrasts)
         self.recipes = tuple(recipes)
-        self.distance = distance
         self.draws, self.seed = draws, seed
         self.facts = facts or {}
         self.judge_voxel_mm = judge_voxel_mm
@@ -127,17 +126,29 @@ class Evaluation:
             (what, files)
             for what in SETS
             for files in self.sets[what]
-            if is_mine(files.case) and self.measurer.known(what, files) is None
+            if is_mine(files.case) and self.measurer.known(what, files, self._partner(what, files)) is None
         ]
         name = "measuring" if world_size() == 1 else f"measuring, process {rank() + 1} of {world_size()}"
         for what, files in tqdm(todo, desc=name, unit="scan", dynamic_ncols=True):
             judged = what != TRAINING
-            self.measurer.measure(what, files, segment=judged, slices=judged)
+            self.measurer.measure(
+                what,
+                files,
+                self._partner(what, files),
+                segment=judged,
+                slices=judged,
+                picture=what == SYNTHETIC,
+            )
+
+    def _partner(self, what: str, files: ScanFiles) -> ScanFiles | None:
+        return self.partners.get(files.case) if what == SYNTHETIC else None
 
     def _measured(self) -> dict[str, list[Measured]] | None:
         sets: dict[str, list[Measured]] = {}
         for what in SETS:
-            found = [self.measurer.known(what, files) for files in self.sets[what]]
+            found = [
+                self.measurer.known(what, files, self._partner(what, files)) for files in self.sets[what]
+            ]
             sets[what] = [scan for scan in found if scan is not None]
             if len(sets[what]) < len(found):
                 return None
@@ -173,12 +184,10 @@ class Evaluation:
                 draws=self.draws,
                 seed=self.seed,
             )
-            found = pairs.paired(self.sets[REAL], self.sets[SYNTHETIC])
             pairs.paired_scores(
                 scores,
-                found,
+                synthetic,
                 contrasts=self.contrasts,
-                distance=self.distance,
                 slices="gliomagen" in self.recipes,
                 seed=self.seed,
             )

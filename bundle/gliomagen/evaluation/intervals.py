@@ -14,6 +14,9 @@ from .fidelity import Features, fid, kernel
 
 Weights = NDArray[np.int64]
 
+LARGEST = 4096
+"""Vectors of a side whose kernel is computed: 134 MB."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
@@ -134,9 +137,11 @@ def kid_interval(
 ) -> Estimate:
     """Returns KID with its interval.
 
-    The kernels are computed once. A pair of two copies of one vector, which only resampling makes, does not count:
-    it would raise the estimate.
+    The kernels are computed once; of more than :data:`LARGEST` vectors a random part is taken, which KID bears without
+    bias. A pair of two copies of one vector, which only resampling makes, does not count: it would raise the estimate.
     """
+    real, real_groups = _part(real, real_groups, seed, "real")
+    synthetic, synthetic_groups = _part(synthetic, synthetic_groups, seed, "synthetic")
     aa, bb, ab = (kernel(*pair) for pair in ((real, real), (synthetic, synthetic), (real, synthetic)))
 
     def weighted(a: Weights, b: Weights) -> float:
@@ -150,6 +155,13 @@ def kid_interval(
     values = [weighted(a, b) for a, b in pairs]
     value = weighted(np.ones(len(real), np.int64), np.ones(len(synthetic), np.int64))
     return interval(value, values, centred=True)
+
+
+def _part(vectors: Features, groups: Sequence[str], seed: int, what: str) -> tuple[Features, Sequence[str]]:
+    if len(vectors) <= LARGEST:
+        return vectors, groups
+    rows = np.sort(numpy_generator(seed, "kernel", what).permutation(len(vectors))[:LARGEST])
+    return vectors[rows], [groups[row] for row in rows]
 
 
 def _within(kernel: Features, weights: Weights) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,10 +16,11 @@ from .. import __version__
 from ..errors import GliomaGenError
 from ..files import content_sha256, written_whole
 from ..labels import LABEL_NAMES
-from ..machine import is_mine
 from ..scans import Scan, ScanFiles, read_scan
 from .confusion import TRUTH, WHOLE, confusion
 from .features import Extractor
+from .pairing import PAIR, Distance, pair_measures
+from .report.thumbnails import thumbnail
 from .segmentation import score_case
 from .texture import TEXTURE, texture
 
@@ -40,6 +41,7 @@ class Inception(Protocol):
         ...
 
 
+PICTURE = "picture"
 BINS = 64
 """Of the histograms of greys, over [0, 1]."""
 
@@ -53,7 +55,8 @@ class Measured:
         patient: Whose it is, or whose label map it was made from.
         mask_case: Of a synthetic scan: the label map it was made from.
         path: Where the arrays are.
-        facts: ``voxel_mm``, ``size``, ``volume_ml`` by label, ``segmentation`` by region, ``confusion``.
+        facts: ``voxel_mm``, ``size``, ``volume_ml`` by label; where measured, ``segmentation`` by
+            region, ``pair`` (:mod:`.pairing`), ``pictured``: number of scans in the picture.
     """
 
     case: str
@@ -87,6 +90,7 @@ class Measurer:
         segmenter_sha256: Of its weights.
         fingerprint: Gives the arrays by which copies are found; None leaves them out.
         inception: Gives the published recipe's features of slices; None leaves them out.
+        distance: Perceptual distance of a synthetic scan and the real one of its label map; None leaves it out.
     """
 
     def __init__(
@@ -99,11 +103,13 @@ class Measurer:
         segmenter_sha256: str | None = None,
         fingerprint: Fingerprint | None = None,
         inception: Inception | None = None,
+        distance: Distance | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.contrasts = tuple(contrasts)
         self.extractor, self.segment = extractor, segment
         self.fingerprint, self.inception = fingerprint, inception
+        self.distance = distance
         self.settings = {
             "package_version": __version__,
             "contrasts": self.contrasts,
@@ -117,39 +123,51 @@ class Measurer:
         """Returns where the results of a scan of a set stand."""
         return self.folder / what / f"{files.case}.npz"
 
-    def known(self, what: str, files: ScanFiles) -> Measured | None:
-        """Returns the results of a scan, if they are there and still true: same files, same settings."""
+    def known(self, what: str, files: ScanFiles, partner: ScanFiles | None = None) -> Measured | None:
+        """Returns the results of a scan, if they are there and still true: same files, same partner, same settings."""
         path = self.path(what, files)
         try:
             with np.load(path, allow_pickle=False) as content:
                 facts = json.loads(str(content["facts"]))
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # absent or damaged: made anew
             return None
-        if facts.get("key") != self._key(what, files):
+        if facts.get("key") != self._key(what, files, partner):
             return None
         return Measured(
             case=files.case, patient=files.patient, mask_case=files.mask_case, path=path, facts=facts
         )
 
-    def measure(self, what: str, files: ScanFiles, *, segment: bool = True, slices: bool = True) -> None:
+    def measure(
+        self,
+        what: str,
+        files: ScanFiles,
+        partner: ScanFiles | None = None,
+        *,
+        segment: bool = True,
+        slices: bool = True,
+        picture: bool = False,
+    ) -> None:
         """Reads a scan, measures it, keeps the results.
 
         Args:
             what: Name of the set.
             files: Of the scan.
+            partner: The real scan of its label map, to compare it with.
             segment: Compare the segmenter's labels with the scan's own.
             slices: Also the published recipe's features of slices.
+            picture: Also a small picture, the partner above.
 
         Raises:
             GliomaGenError: The scan cannot be read, or holds greys that are not finite.
         """
         scan = read_scan(files)
+        real = read_scan(partner) if partner else None
         if not np.isfinite(scan.volume).all():
             raise GliomaGenError(
                 f"{files.images[0]}: case {files.case} has greys that are not finite; remove or make it again"
             )
         facts: dict[str, Any] = {
-            "key": self._key(what, files),
+            "key": self._key(what, files, partner),
             "voxel_mm": list(scan.voxel_mm),
             "size": list(scan.label.shape),
             "volume_ml": _volumes(scan),
@@ -170,15 +188,26 @@ class Measurer:
             facts["segmentation"] = score_case(found, scan.label, voxel_mm=scan.voxel_mm)
             for over in (WHOLE, TRUTH):
                 arrays[f"confusion/{over}"] = confusion(found, scan.label, over=over)
+        if real is not None:
+            facts[PAIR], found_arrays = pair_measures(scan, real, self.contrasts, self.distance)
+            arrays |= found_arrays
+        if picture:
+            shown = [real, scan] if real is not None and real.label.shape == scan.label.shape else [scan]
+            arrays[PICTURE] = np.frombuffer(thumbnail(shown), np.uint8)
+            facts["pictured"] = len(shown)
         path = self.path(what, files)
         with written_whole(path) as beside, open(beside, "wb") as file:
             np.savez(file, allow_pickle=False, facts=np.array(json.dumps(facts)), **arrays)  # type: ignore[arg-type]
 
-    def _key(self, what: str, files: ScanFiles) -> str:
-        stats = [
-            (file.name, (s := file.stat()).st_size, s.st_mtime_ns) for file in (*files.images, files.label)
-        ]
-        return content_sha256([self.settings, what, stats, files.label_convention])
+    def _key(self, what: str, files: ScanFiles, partner: ScanFiles | None) -> str:
+        content: list[Any] = [self.settings, what, _stats(files), files.label_convention]
+        if partner is not None:
+            content += [_stats(partner), self.distance is not None]
+        return content_sha256(content)
+
+
+def _stats(files: ScanFiles) -> list[tuple[str, int, int]]:
+    return [(file.name, (s := file.stat()).st_size, s.st_mtime_ns) for file in (*files.images, files.label)]
 
 
 def feature_name(contrast: str, view: str) -> str:
@@ -211,10 +240,3 @@ def _histograms(scan: Scan) -> NDArray[np.int64]:
     size = len(LABEL_NAMES) * BINS
     counts = [np.bincount((labels * BINS + channel).ravel(), minlength=size) for channel in bins]
     return np.stack(counts).reshape(len(bins), len(LABEL_NAMES), BINS)
-
-
-def pending(measurer: Measurer, what: str, scans: Sequence[ScanFiles]) -> Iterator[ScanFiles]:
-    """Yields the scans of a set that this process has yet to measure."""
-    for files in scans:
-        if is_mine(files.case) and measurer.known(what, files) is None:
-            yield files

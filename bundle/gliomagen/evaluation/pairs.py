@@ -2,105 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ..randomness import numpy_generator
 from ..scans import ScanFiles, read_scan
 from .intervals import Estimate, interval, mean_interval
+from .measuring import Measured
+from .pairing import HEAD_SLICES, PAIR, slices_name
 from .score import Score, Scores
 from .similarity import betas_that_fit, ms_ssim
 
 RECIPE = "volume"
 PUBLISHED = "gliomagen"
-Distance = Callable[[NDArray[Any], NDArray[Any]], float]
-
-_SLICES = 48  # compared at once
 _SEEN = 8  # slices of a pair whose diversity is looked at, evenly over the head
-
-
-def paired(real: Sequence[ScanFiles], synthetic: Sequence[ScanFiles]) -> list[tuple[ScanFiles, ScanFiles]]:
-    """Returns (real, synthetic) scans of one label map; a synthetic one says which it was made from."""
-    by_case = {files.case: files for files in real}
-    return [
-        (by_case[files.mask_case or files.case], files)
-        for files in synthetic
-        if (files.mask_case or files.case) in by_case
-    ]
 
 
 def paired_scores(
     scores: Scores,
-    pairs: Sequence[tuple[ScanFiles, ScanFiles]],
+    synthetic: Sequence[Measured],
     *,
     contrasts: Sequence[str],
-    distance: Distance | None = None,
     slices: bool = False,
     seed: int = 0,
 ) -> None:
-    """Adds MS-SSIM of axial slices of each contrast, and the feature distance; one pair in memory at a time.
+    """Adds MS-SSIM of axial slices of each contrast, and the feature distance, of scans that were measured in pairs.
 
     Args:
         scores: Where they go.
-        pairs: Real and synthetic scans of one label map.
+        synthetic: Measured scans; those without a real partner do not count.
         contrasts: The channels.
-        distance: Perceptual distance of two scans; None leaves it out.
         slices: Also the published recipe's: every axial slice, mean and standard deviation over slices.
         seed: Of the resampling.
     """
-    if not pairs:
+    found = [scan for scan in synthetic if PAIR in scan.facts]
+    if not found:
         why = "no synthetic case was made from the label map of a real case given here"
         scores.leave_out(RECIPE, "ms_ssim, feature_distance", why)
         if slices:
             scores.leave_out(PUBLISHED, "ms_ssim", why)
         return
-    head_slices: dict[str, list[float]] = {name: [] for name in contrasts}
-    all_slices: dict[str, list[float]] = {name: [] for name in contrasts}
-    apart: list[float] = []
-    groups = [real.patient or real.case for real, _ in pairs]
-    betas: tuple[float, ...] = ()
-    for real_files, synthetic_files in pairs:
-        real, synthetic = read_scan(real_files).volume, read_scan(synthetic_files).volume
-        if real.shape != synthetic.shape:
-            scores.leave_out(
-                RECIPE,
-                f"pair {synthetic_files.case}",
-                f"{synthetic.shape[1:]} voxels, its real scan {real.shape[1:]}",
-            )
-            continue
-        a, b = torch.from_numpy(real), torch.from_numpy(synthetic)
-        betas = betas_that_fit(real.shape[1:3])
-        there = (a != 0).any(0).flatten(0, 1).any(0)  # slices with some head, (Z,)
-        for number, name in enumerate(contrasts):
-            if betas:
-                values = _slicewise(b[number], a[number], betas)
-                head_slices[name].append(float(values[there].mean()))
-                all_slices[name] += values.tolist()
-        if distance is not None:
-            apart.append(distance(synthetic, real))
-    from_real = len({real.case for real, _ in pairs})
-    if not betas:
+    for scan in found:
+        if why := scan.facts[PAIR].get("left_out", ""):
+            scores.leave_out(RECIPE, f"pair {scan.case}", why)
+    found = [scan for scan in found if "left_out" not in scan.facts[PAIR]]
+    of_real = len({scan.facts[PAIR]["real"] for scan in found})
+    groups = [scan.facts[PAIR]["group"] for scan in found]
+    scales = min((scan.facts[PAIR]["scales"] for scan in found), default=0)
+    if not scales:
         scores.leave_out(RECIPE, "ms_ssim", "slices of 10 voxels or fewer along an axis bear no scale")
-    for name in contrasts if betas else ():
+    for name in contrasts if scales else ():
+        tables = [scan.array(slices_name(name)) for scan in found]
+        heads = [scan.array(HEAD_SLICES) for scan in found]
+        means = [float(table[head].mean()) for table, head in zip(tables, heads, strict=True)]
         scores.found.append(
             Score(
                 recipe=RECIPE,
-                name=f"ms_ssim of pairs, {len(betas)} scales",
+                name=f"ms_ssim of pairs, {scales} scales",
                 of=name,
                 view="slices",
                 better="",
-                estimate=mean_interval(head_slices[name], groups, seed=seed),
-                vectors=len(head_slices[name]),
+                estimate=mean_interval(means, groups, seed=seed),
+                vectors=len(means),
                 note="axial slices with some head; sharing a label map, scans need not be alike elsewhere: more is not better",
-                real=from_real,
-                synthetic=len(pairs),
+                real=of_real,
+                synthetic=len(found),
             )
         )
-    if apart:
+        if slices:
+            every = np.concatenate(tables).astype(np.float64)
+            middle, deviation = float(every.mean()), float(every.std())
+            scores.found.append(
+                Score(
+                    recipe=PUBLISHED,
+                    name="ms_ssim" if scales == 5 else f"ms_ssim, {scales} scales instead of 5",
+                    of=name,
+                    view="slices",
+                    better="higher",
+                    estimate=Estimate(value=middle, low=middle - deviation, high=middle + deviation),
+                    vectors=len(every),
+                    note="the ends are one standard deviation over slices away, as published",
+                    real=of_real,
+                    synthetic=len(found),
+                )
+            )
+    apart = [scan.facts[PAIR]["distance"] for scan in found if "distance" in scan.facts[PAIR]]
+    if len(apart) == len(found) > 0:
         scores.found.append(
             Score(
                 recipe=RECIPE,
@@ -110,40 +99,10 @@ def paired_scores(
                 better="lower",
                 estimate=mean_interval(apart, groups, seed=seed),
                 vectors=len(apart),
-                real=from_real,
-                synthetic=len(pairs),
+                real=of_real,
+                synthetic=len(found),
             )
         )
-    for name in contrasts if slices and betas else ():
-        every = np.array(all_slices[name])
-        scores.found.append(
-            Score(
-                recipe=PUBLISHED,
-                name="ms_ssim" if len(betas) == 5 else f"ms_ssim, {len(betas)} scales instead of 5",
-                of=name,
-                view="slices",
-                better="higher",
-                estimate=Estimate(
-                    value=float(every.mean()),
-                    low=float(every.mean() - every.std()),
-                    high=float(every.mean() + every.std()),
-                ),
-                vectors=len(every),
-                note="the ends are one standard deviation over slices away, as published",
-                real=from_real,
-                synthetic=len(pairs),
-            )
-        )
-
-
-def _slicewise(a: torch.Tensor, b: torch.Tensor, betas: Sequence[float]) -> torch.Tensor:
-    """MS-SSIM of each axial slice of two volumes (X, Y, Z), (Z,)."""
-    one, two = a.movedim(2, 0)[:, None], b.movedim(2, 0)[:, None]  # (Z, 1, X, Y)
-    values = [
-        ms_ssim(one[start : start + _SLICES], two[start : start + _SLICES], betas=betas)
-        for start in range(0, len(one), _SLICES)
-    ]
-    return torch.cat(values)
 
 
 def diversity(

@@ -18,7 +18,7 @@ from ...pictures import LABEL_COLOURS, LABEL_SHORT_NAMES
 from ...randomness import derived_seed
 from ...scans import Scan, ScanFiles, read_scan
 from ..features import ALL, VOLUME
-from ..measuring import Measured, feature_name
+from ..measuring import PICTURE, Measured, feature_name
 from . import plots
 from .texts import HOW, cards, copies_text, score_tables
 from .thumbnails import thumbnail
@@ -51,7 +51,7 @@ class Report:
         measured: Mapping[str, Sequence[Measured]],
         files: Mapping[str, Sequence[ScanFiles]],
     ) -> Path:
-        """Writes the report; pictures that are there already are kept.
+        """Writes the report.
 
         Args:
             metrics: Content of ``metrics.json``.
@@ -63,7 +63,7 @@ class Report:
         """
         contrasts = list(metrics["contrasts"])
         partner = {scan.case: scan for scan in files["real"]}
-        cases = self._cases(measured["synthetic"], files["synthetic"], partner)
+        cases = self._cases(measured["synthetic"])
         viewed = self._volumes(cases, files["synthetic"], partner, contrasts)
         copies = self._copies(metrics, files)
         both = {what: measured[what] for what in ("real", "synthetic")}
@@ -111,30 +111,19 @@ class Report:
             beside.write_text(page, encoding="utf-8")
         return path
 
-    def _cases(
-        self,
-        measured: Sequence[Measured],
-        files: Sequence[ScanFiles],
-        partner: Mapping[str, ScanFiles],
-    ) -> list[dict[str, Any]]:
+    def _cases(self, measured: Sequence[Measured]) -> list[dict[str, Any]]:
         cases = []
-        for number, (scan, own) in enumerate(
-            tqdm(list(zip(measured, files, strict=True)), desc="pictures", unit="case", dynamic_ncols=True)
-        ):
-            real = partner.get(own.mask_case or own.case)
+        for number, scan in enumerate(tqdm(measured, desc="pictures", unit="case", dynamic_ncols=True)):
             image = f"images/{number:05d}.webp"
-            key = self.folder / f"images/{number:05d}.key"
-            if not _is(key, scan.facts["key"]) or not (self.folder / image).is_file():
-                shown = [read_scan(one) for one in ([real] if real else []) + [own]]
-                thumbnail(self.folder / image, _same_grid(shown))
-                key.write_text(scan.facts["key"], encoding="utf-8")
+            with written_whole(self.folder / image) as beside:
+                beside.write_bytes(scan.array(PICTURE).tobytes())
             dice = _mean_dice(scan)
             told = f" · mean Dice {dice:.2f}" if dice is not None else ""
             cases.append(
                 {
                     "case": scan.case,
                     "image": image,
-                    "paired": real is not None,
+                    "paired": scan.facts["pictured"] == 2,
                     "rank": dice,
                     "caption": scan.case + told,
                     "random": derived_seed(0, "gallery", scan.case) % 10**9,
@@ -188,7 +177,8 @@ class Report:
         for number, entry in enumerate(suspected):
             pair = [by_case["training"][entry["resembles"]], by_case["synthetic"][entry["case"]]]
             entry = suspected[number] = {**entry, "image": f"copies/{number:03d}.webp"}
-            thumbnail(self.folder / entry["image"], _same_grid([read_scan(one) for one in pair]))
+            with written_whole(self.folder / entry["image"]) as beside:
+                beside.write_bytes(thumbnail(_same_grid([read_scan(one) for one in pair])))
         return list(suspected)
 
 
@@ -207,10 +197,6 @@ def _mean_dice(scan: Measured) -> float | None:
 def _has_features(scans: Sequence[Measured]) -> bool:
     with np.load(scans[0].path, allow_pickle=False) as content:
         return feature_name(ALL, VOLUME) in content.files and len(scans) > 2
-
-
-def _is(path: Path, content: str) -> bool:
-    return path.is_file() and path.read_text(encoding="utf-8") == content
 
 
 def _text(name: str) -> str:

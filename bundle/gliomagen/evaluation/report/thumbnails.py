@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from io import BytesIO
 
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from ...files import written_whole
 from ...labels import HEAD
 from ...pictures import LABEL_COLOURS, PLANES, radiological, representative_slice
 from ...scans import Scan
@@ -23,13 +22,15 @@ _QUALITY = 78
 _GAP = 2
 
 
-def thumbnail(path: Path, scans: Sequence[Scan], *, plane: str = "axial") -> None:
-    """Draws scans one above the other, at the slice with the most tumour core of the last, as WebP.
+def thumbnail(scans: Sequence[Scan], *, plane: str = "axial") -> bytes:
+    """Draws scans one above the other, at the slice with the most tumour core of the last.
 
     Args:
-        path: The file.
         scans: Real and synthetic of one label map, or one alone.
         plane: Which.
+
+    Returns:
+        The content of a WebP file.
     """
     axis = PLANES[plane]
     at = representative_slice(scans[-1].label, axis)
@@ -38,8 +39,9 @@ def thumbnail(path: Path, scans: Sequence[Scan], *, plane: str = "axial") -> Non
     parts = [rows[0]]
     for row in rows[1:]:
         parts += [gap, row]
-    with written_whole(path) as beside:
-        Image.fromarray(np.concatenate(parts)).save(beside, format="WEBP", quality=_QUALITY, method=4)
+    content = BytesIO()
+    Image.fromarray(np.concatenate(parts)).save(content, format="WEBP", quality=_QUALITY, method=4)
+    return content.getvalue()
 
 
 def _row(scan: Scan, axis: int, at: int) -> NDArray[np.uint8]:
