@@ -23,7 +23,7 @@ from tqdm import tqdm
 from gliomagen import BUNDLE_ROOT, __version__
 from gliomagen.cohort.datalist import datalist, read_cohort
 from gliomagen.evaluation.copies import Nearest, nearest
-from gliomagen.evaluation.damage import ANSWERS, STRENGTHS, Key, damaged_set, write_scan
+from gliomagen.evaluation.damage import ANSWERS, LATE, STRENGTHS, Key, damaged_set, write_scan
 from gliomagen.evaluation.disguises import DISGUISES, with_lesion_of
 from gliomagen.evaluation.evaluating import Evaluation
 from gliomagen.evaluation.fingerprint import fingerprint
@@ -153,13 +153,14 @@ def under_damage(study: Study) -> list[str]:
             options: dict[str, Any] = {"training": study.training, "folder": study.work / "damaged"}
             scans = damaged_set(kind, strength, study.fresh, **options)
             found.append(study.scores(f"{kind} {strength:g}", scans, draws=1))
-        for key, sign in answers.items():
+        for key, sign in (answers | LATE.get(kind, {})).items():
             values = [picked(scores, key)["estimate"]["value"] for scores in found]
             _, name, of, view = key
             title = f"{name} {of}" + (f" ({view})" if view else "")
             steps = np.diff(values) * sign
             order = "yes" if (steps >= 0).all() and steps.any() else "**no**"
-            lines.append(f"| {kind} | {title} | " + " | ".join(f"{v:.3g}" for v in values) + f" | {order} |")
+            order = order if key in answers else "late"
+            lines.append(f"| {kind} | {title} | " + " | ".join(map(number, values)) + f" | {order} |")
     return lines
 
 
@@ -235,7 +236,8 @@ def page(study: Study, parts: dict[str, list[str]], facts: dict[str, Any]) -> st
             "The fresh scans, damaged (`gliomagen/evaluation/damage.py`): blur and noise spoil every scan, up to a standard "
             "deviation of 2 voxels and of 0.2 of the range of greys; the others spoil the share of scans that stands above. "
             "Swapped: t1c and t2f. Wrong masks: the next patient's lesion. Collapse: one scan again and again. *In order*: "
-            "no step of damage moves the score the wrong way, and all of them together move it.",
+            "no step of damage moves the score the wrong way, and all of them together move it. *Late*: recall, whose neighbourhoods widen as a set thins "
+            "out; to collapse it answers at the end.",
             "",
             *parts["damage"],
             "",

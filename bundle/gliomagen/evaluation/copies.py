@@ -12,7 +12,7 @@ from .fingerprint import HEAD_NAME, LESION_NAME, MASK_NAME
 from .measuring import Measured
 
 HEAD, LESION = "head", "lesion"
-_BLOCK = 128  # scans in memory at once, of either side
+_OURS, _THEIRS = 256, 64  # scans in memory at once; every block of ours reads all of theirs
 _SMOOTH_VOXELS = 8.0  # neighbouring samples of a lesion are alike: so many tell as much as one
 _LEAST_OVERLAP = 20.0  # samples of lesion that two scans must share to be compared
 
@@ -48,9 +48,13 @@ def nearest(scans: Sequence[Measured], training: Sequence[Measured], *, same: bo
     best = {kind: np.full(len(scans), -np.inf) for kind in (HEAD, LESION)}
     index = {kind: np.zeros(len(scans), np.int64) for kind in (HEAD, LESION)}
     groups = np.array([scan.group for scan in scans])
-    for rows, ours in _blocks(scans):
-        for columns, theirs in _blocks(training):
-            scores = {HEAD: head_scores(ours, theirs, typical), LESION: lesion_scores(ours, theirs)}
+    for rows, ours in _blocks(scans, _OURS):
+        heads = _both_ways(ours[HEAD_NAME], typical)
+        for columns, theirs in _blocks(training, _THEIRS):
+            scores = {
+                HEAD: head_scores(heads, _own(theirs[HEAD_NAME], typical)),
+                LESION: lesion_scores(ours, theirs),
+            }
             for kind, table in scores.items():
                 if same:
                     table = np.where(groups[rows][:, None] == groups[columns][None], -np.inf, table)
@@ -65,7 +69,7 @@ def nearest(scans: Sequence[Measured], training: Sequence[Measured], *, same: bo
 def mean_head(scans: Sequence[Measured]) -> Array:
     """Returns the mean of the heads and their mirror images: what all patients have in common."""
     total: Array | None = None
-    for _, block in _blocks(scans):
+    for _, block in _blocks(scans, _THEIRS):
         heads = block[HEAD_NAME].sum(0)
         total = heads if total is None else total + heads
     assert total is not None
@@ -73,15 +77,18 @@ def mean_head(scans: Sequence[Measured]) -> Array:
     return np.asarray((mean + mean[:, ::-1]) / 2)
 
 
-def head_scores(ours: dict[str, Array], theirs: dict[str, Array], typical: Array) -> NDArray[np.float64]:
+def head_scores(ours: tuple[Array, Array], theirs: Array) -> NDArray[np.float64]:
     """Returns the correlation of each pair of heads, the better of as they are and mirrored, (N, M).
 
     What all patients have in common is projected out: how strongly a scan shows it (a blurred one hardly does) says
     nothing of whose it is.
     """
-    b = _own(theirs[HEAD_NAME], typical)
-    a, mirrored = _own(ours[HEAD_NAME], typical), _own(ours[HEAD_NAME][:, :, ::-1], typical)
-    return np.maximum(a @ b.T, mirrored @ b.T).astype(np.float64)
+    straight, mirrored = ours
+    return np.maximum(straight @ theirs.T, mirrored @ theirs.T).astype(np.float64)
+
+
+def _both_ways(heads: Array, typical: Array) -> tuple[Array, Array]:
+    return _own(heads, typical), _own(heads[:, :, ::-1], typical)
 
 
 def lesion_scores(ours: dict[str, Array], theirs: dict[str, Array]) -> NDArray[np.float64]:
@@ -116,9 +123,9 @@ def _own(heads: Array, typical: Array) -> Array:
     return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9))
 
 
-def _blocks(scans: Sequence[Measured]) -> Iterator[tuple[slice, dict[str, Array]]]:
-    for start in range(0, len(scans), _BLOCK):
-        part = scans[start : start + _BLOCK]
+def _blocks(scans: Sequence[Measured], size: int) -> Iterator[tuple[slice, dict[str, Array]]]:
+    for start in range(0, len(scans), size):
+        part = scans[start : start + size]
         yield (
             slice(start, start + len(part)),
             {
@@ -130,5 +137,5 @@ def _blocks(scans: Sequence[Measured]) -> Iterator[tuple[slice, dict[str, Array]
 
 def head_score(one: Measured, two: Measured, typical: Array) -> float:
     """Returns the head score of two scans."""
-    a, b = ({HEAD_NAME: scan.array(HEAD_NAME).astype(np.float32)[None]} for scan in (one, two))
-    return float(head_scores(a, b, typical)[0, 0])
+    a, b = (scan.array(HEAD_NAME).astype(np.float32)[None] for scan in (one, two))
+    return float(head_scores(_both_ways(a, typical), _own(b, typical))[0, 0])

@@ -50,7 +50,7 @@ ANSWERS: dict[str, dict[Key, int]] = {
     "wrong masks": _faithfulness(1),
     "mode collapse": _fidelity(1, "volume", "all")
     | _fidelity(1, "texture", "all")
-    | {("volume", name, "all", view): -1 for name in ("coverage", "recall") for view in ("volume", "texture")}
+    | {("volume", "coverage", "all", view): -1 for view in ("volume", "texture")}
     | {("volume", "ms_ssim between samples", "all", "slices"): 1},
     "copies of training scans": {
         ("privacy", "suspected copies", "all", ""): 1,
@@ -58,6 +58,11 @@ ANSWERS: dict[str, dict[Key, int]] = {
     },
 }
 """By kind of damage: the scores that must answer, 1 if they rise with it and -1 if they fall."""
+LATE: dict[str, dict[Key, int]] = {
+    "mode collapse": {("volume", "recall", "all", view): -1 for view in ("volume", "texture")}
+}
+"""Scores that answer only to the strongest damage: recall, whose neighbourhoods widen as a set thins out (Naeem et al.
+2020, section 3.1, whence coverage)."""
 
 
 def damaged_set(

@@ -124,7 +124,9 @@ def number(value: float | None, *, percent: bool = False) -> str:
     """Returns a number with three digits that count; nothing for none."""
     if value is None:
         return ""
-    return f"{100 * value:.1f} %" if percent else f"{value:.3g}"
+    if percent:
+        return f"{100 * value:.1f} %"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def interval(estimate: Mapping[str, float | None], *, percent: bool = False) -> str:
