@@ -113,18 +113,18 @@ def main(out: Path) -> None:
                 validation_fraction=fraction,
                 seed=7,
             )
-    with step("3/9 training 100 steps, enough to see the loss fall"):
+    with step("3/9 training 60 steps, enough to see the loss fall"):
         run(
             "training",
             "train",
             logs / "training.log",
             dataset_dir=str(cohort),
             output_dir=str(out / "training"),
-            max_steps=100,
+            max_steps=60,
             warmup=20,
-            log_interval=25,
-            checkpoint_interval=50,
-            sample_interval=100,
+            log_interval=20,
+            checkpoint_interval=30,
+            sample_interval=60,
             sample_cases=1,
         )
     print(f"    {falling_loss(out / 'training' / 'log.jsonl')}", flush=True)

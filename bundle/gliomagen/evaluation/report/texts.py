@@ -126,7 +126,7 @@ def number(value: float | None, *, percent: bool = False) -> str:
         return ""
     if percent:
         return f"{100 * value:.1f} %"
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
 
 
 def interval(estimate: Mapping[str, float | None], *, percent: bool = False) -> str:
