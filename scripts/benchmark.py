@@ -1,7 +1,9 @@
-"""Times, each as a ratio to a yardstick measured in turn with it, so that other load falls on both.
+"""Times and memory, each beside a yardstick measured in turn with it, so that other load falls on both.
 
+python scripts/benchmark.py generator --size 64 64 48 [--against reference maisi] [--device cpu] [--output FILE.json]
 python scripts/benchmark.py on-the-fly COHORT [--rounds 5] [--device cpu] [--threads 2]
 
+``generator``: a network call, a volume, a training step of the bundle's generator, and of others in turn with it.
 ``on-the-fly``: what ``SynthesizeScand`` costs inside a segmentation training, beside one step (forward, backward) of the
 segmenter of ``segmenter.yaml`` on the same case. COHORT is a prepared cohort of the grid the weights know.
 """
@@ -9,111 +11,107 @@ segmenter of ``segmenter.yaml`` on the same case. COHORT is a prepared cohort of
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable, Mapping
-from functools import partial
+import json
+import sys
 from pathlib import Path
-from statistics import median
+from typing import Any
 
-import numpy as np
 import torch
-from monai.bundle import ConfigParser
 
-from gliomagen import BUNDLE_ROOT
-from gliomagen.cohort.datalist import datalist
-from gliomagen.labels import CONTRASTS
-from gliomagen.machine import autocast, resolve_device, resolve_precision
-from gliomagen.segmenter.objective import SegmentationLoss
-from gliomagen.synthesis.edit import EditPolicy
-from gliomagen.synthesis.transform import SynthesizeScand
-from gliomagen.volume import read_volume
+from benchmarks.generator import RECIPES, WHAT, Task, in_turn, measure
+from benchmarks.on_the_fly import on_the_fly
+from gliomagen import __version__
+from gliomagen.files import write_json
 
-CONFIGS = Path(BUNDLE_ROOT) / "configs"
+_GIB = 2**30
 
 
-def side_by_side(tasks: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Runs every task in turn, ``rounds`` times after one that does not count; median seconds of each."""
-    seconds: dict[str, list[float]] = {name: [] for name in tasks}
-    for number in range(rounds + 1):
-        for name, task in tasks.items():
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            start = time.perf_counter()
-            task()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            if number:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: median(times) for name, times in seconds.items()}
-
-
-def on_the_fly(cohort: str, rounds: int, device_name: str) -> None:
-    """Prints the table of ``on-the-fly``."""
-    device = resolve_device(device_name)
-    precision = resolve_precision("auto", device)
-    entry = datalist(cohort, "validation")[0]
-    volumes = [read_volume(entry[contrast]) for contrast in CONTRASTS]
-    label = read_volume(entry["label"])
-    case = {
-        "case": entry["case"],
-        "patient": entry["patient"],
-        "image": torch.from_numpy(np.stack([volume.data for volume in volumes]).astype(np.float32)),
-        "label": torch.from_numpy(label.data.astype(np.uint8))[None],
+def generator(options: argparse.Namespace) -> None:
+    """Measures the generator beside others and prints a table."""
+    recipes = [options.recipe, *options.against]
+    content: dict[str, Any] = {
+        "package_version": __version__,
+        "torch": torch.__version__,
+        "size": options.size,
+        "device": options.device,
+        "rounds": options.rounds,
     }
-    voxel_mm = tuple(float(length) for length in np.linalg.norm(label.affine[:3, :3], axis=0))
+    for what in options.what:
+        tasks = {
+            recipe: Task(
+                recipe=recipe,
+                what=what,
+                size=tuple(options.size),
+                device=options.device,
+                precision=options.precision,
+                threads=options.threads,
+                steps=options.steps if recipe == options.recipe else 0,
+                repeats=options.repeats,
+            )
+            for recipe in recipes
+            if not (what == "train" and recipe == "maisi")
+        }
+        content[what] = in_turn(tasks, options.rounds)
+        print("\n".join(table(what, content[what], options.recipe)) + "\n", flush=True)
+    if options.output:
+        write_json(Path(options.output), content)
 
-    generator = ConfigParser()
-    generator.read_config(CONFIGS / "inference.yaml")
-    generator.update({"device": device_name})
-    makers = {
-        repaint: SynthesizeScand(
-            keys="image",
-            network=generator.get_parsed_content("network"),
-            inferer=generator.get_parsed_content("inferer"),
-            policies=[(EditPolicy(), 1.0)],
-            prob=1.0,
-            repaint=repaint,
-            voxel_mm=voxel_mm,  # type: ignore[arg-type]
-            max_tries=20,
-        ).set_random_state(0)
-        for repaint in ("whole", "lesion")
-    }
-    trained = ConfigParser()
-    trained.read_config(CONFIGS / "segmenter.yaml")
-    segmenter = trained.get_parsed_content("network_def").to(device)
-    loss = SegmentationLoss()
 
-    def step() -> None:
-        with autocast(device, precision):
-            logits = segmenter(case["image"][None].to(device))
-        loss(logits, case["label"][None].long().to(device)).mean().backward()
-
-    seconds = side_by_side(
-        {
-            "a step of the segmenter": step,
-            **{name: partial(maker, case) for name, maker in makers.items()},
-        },
-        rounds,
-    )
-    yardstick = seconds["a step of the segmenter"]
-    size = "x".join(str(n) for n in label.data.shape)
-    print(f"{size}, {device.type} ({torch.get_num_threads()} threads), {precision}, median of {rounds}")
-    print("| | seconds | steps of the segmenter |\n| --- | --- | --- |")
-    for name, value in seconds.items():
-        print(f"| {name} | {value:.2f} | {value / yardstick:.1f} |")
+def table(what: str, found: dict[str, dict[str, Any]], ours: str) -> list[str]:
+    """Returns the lines of a table; ratios are of the others to ours."""
+    title = {"call": "a network call", "sample": "a volume", "train": "a training step"}[what]
+    lines = [
+        f"| {title} | precision | parameters | GFLOP | steps | seconds | peak GiB | time ratio | memory ratio |"
+    ]
+    lines.append("| --- |" + " --- |" * 8)
+    for recipe, entry in found.items():
+        flops = f"{entry['flops'] / 1e9:.1f}" if "flops" in entry else ""
+        steps = str(entry.get("steps", "")) + (" (extrapolated)" if "extrapolated_from" in entry else "")
+        ratios = [entry[key] / found[ours][key] for key in ("seconds", "peak_bytes")]
+        cells = [
+            recipe,
+            entry["precision"],
+            f"{entry['parameters'] / 1e6:.2f} M",
+            flops,
+            steps,
+            f"{entry['seconds']:.3g}",
+            f"{entry['peak_bytes'] / _GIB:.2f}",
+            *(f"{ratio:.3g}" for ratio in ratios),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
 
 
 def main() -> None:
     """Reads the command line."""
+    if sys.argv[1:2] == ["child"]:  # a measurement in a process of its own
+        given = json.loads(sys.argv[2])
+        print(json.dumps(measure(Task(**{**given, "size": tuple(given["size"])}))))
+        return
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["on-the-fly"])
-    parser.add_argument("cohort")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=None)
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("generator")
+    one.add_argument("--recipe", choices=RECIPES, default="ours")
+    one.add_argument("--against", nargs="*", choices=RECIPES, default=[])
+    one.add_argument("--size", nargs=3, type=int, default=[64, 64, 48])
+    one.add_argument("--what", nargs="*", choices=WHAT, default=list(WHAT))
+    one.add_argument("--precision", choices=["recipe", "auto", "bf16", "fp32"], default="recipe")
+    one.add_argument("--steps", type=int, default=0, help="network calls of a volume; 0: the recipe's")
+    one.add_argument("--repeats", type=int, default=3, help="timings in a process")
+    one.add_argument("--rounds", type=int, default=2, help="processes of each recipe, in turn")
+    one.add_argument("--output", help="JSON file")
+    two = commands.add_parser("on-the-fly")
+    two.add_argument("cohort")
+    two.add_argument("--rounds", type=int, default=5)
+    for command in (one, two):
+        command.add_argument("--device", default="cpu" if command is one else "auto")
+        command.add_argument("--threads", type=int, default=0)
     options = parser.parse_args()
+    if options.command == "generator":
+        generator(options)
+        return
     if options.threads:
         torch.set_num_threads(options.threads)
     on_the_fly(options.cohort, options.rounds, options.device)

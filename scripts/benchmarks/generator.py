@@ -1,0 +1,286 @@
+"""Speed and memory of a generator: ours, the published recipe, MAISI's rectified flow, in turn on one machine.
+
+Every figure comes from a process of its own, so that its peak memory is its own; the recipes take turns, so that other
+load falls on all of them. Where a volume takes too many steps to wait for, two shorter runs are timed and the line
+through them is followed; the table says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.timing import seconds_of
+from gliomagen import BUNDLE_ROOT
+from gliomagen.machine import autocast, resolve_device, resolve_precision
+
+CONFIGS = Path(BUNDLE_ROOT) / "configs"
+OVERLAYS: dict[str, tuple[str, ...]] = {"ours": (), "full": ("full",), "reference": ("reference",)}
+"""Config overlays of each recipe."""
+RECIPES = (*OVERLAYS, "maisi")
+WHAT = ("call", "sample", "train")
+_EXTRAPOLATED = (2, 6)  # steps that are timed where all would take too long
+_PATIENCE = 40  # steps; more are extrapolated
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One measurement, as a process of its own makes it.
+
+    Attributes:
+        recipe: One of :data:`RECIPES`.
+        what: ``call`` of the network, ``sample`` of a volume, ``train``: a step.
+        size: Voxels of the volume.
+        device: ``cpu`` or ``cuda``.
+        precision: ``auto``, ``bf16``, ``fp32``; ``recipe``: what the recipe says.
+        threads: CPU threads; 0 leaves them.
+        steps: Network calls of a volume; 0: what the recipe says.
+        repeats: Timings.
+    """
+
+    recipe: str
+    what: str
+    size: tuple[int, int, int]
+    device: str = "cpu"
+    precision: str = "recipe"
+    threads: int = 0
+    steps: int = 0
+    repeats: int = 3
+
+
+def measure(task: Task) -> dict[str, Any]:
+    """Makes one measurement in this process."""
+    if task.threads:
+        torch.set_num_threads(task.threads)
+    make = _maisi if task.recipe == "maisi" else _bundle
+    found = make(task)
+    device = resolve_device(task.device)
+    if device.type == "cuda":
+        found["peak_bytes"] = torch.cuda.max_memory_allocated()
+    else:
+        found["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return found | {"threads": torch.get_num_threads()}
+
+
+def _parsed(task: Task, *more: str) -> ConfigParser:
+    parser = ConfigParser()
+    names = ("inference", *more, *OVERLAYS[task.recipe])
+    parser.read_config([str(CONFIGS / f"{name}.yaml") for name in names])
+    return parser
+
+
+def _precision(task: Task, recipe: str, device: torch.device) -> str:
+    return str(resolve_precision(recipe if task.precision == "recipe" else task.precision, device))
+
+
+def _bundle(task: Task) -> dict[str, Any]:
+    """Measures a recipe of the bundle, with random weights: time and memory do not depend on them."""
+    torch.manual_seed(0)
+    device = resolve_device(task.device)
+    if task.what == "train":
+        return _training(task, device)
+    config = _parsed(task)
+    precision = _precision(task, str(config["precision"]), device)
+    network: nn.Module = config.get_parsed_content("network_def").to(device).eval()
+    inferer = config.get_parsed_content("inferer")
+    inferer.precision = precision
+    label = _label(task.size).to(device)
+    found: dict[str, Any] = {"precision": precision, "parameters": _parameters(network)}
+
+    def sample(steps: int) -> Callable[[], object]:
+        def run() -> None:
+            inferer.steps = steps
+            inferer(label, network, case_ids=["benchmark"])
+
+        return run
+
+    if task.what == "call":
+        seen: list[tuple[Any, ...]] = []
+        hook = network.register_forward_pre_hook(
+            lambda module, args, kwargs: seen.append((args, kwargs)), with_kwargs=True
+        )
+        sample(1)()
+        hook.remove()
+        args, kwargs = seen[0]
+        return found | _call(network, args, kwargs, device, precision, task.repeats)
+    steps = task.steps or int(config["steps"])
+    return found | _volume(sample, steps, task.repeats)
+
+
+def _call(
+    network: nn.Module, args: Any, kwargs: Any, device: torch.device, precision: str, repeats: int
+) -> dict[str, Any]:
+    def run() -> None:
+        with torch.inference_mode(), autocast(device, precision):
+            network(*args, **kwargs)
+
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return {
+        "flops": counter.get_total_flops(),
+        "seconds": median(seconds_of(run) for _ in range(repeats)),
+    }
+
+
+def _volume(sample: Callable[[int], Callable[[], object]], steps: int, repeats: int) -> dict[str, Any]:
+    if steps <= _PATIENCE:
+        sample(1)()
+        return {"steps": steps, "seconds": median(seconds_of(sample(steps)) for _ in range(repeats))}
+    few, more = _EXTRAPOLATED
+    sample(1)()
+    short, long = (
+        median(seconds_of(sample(count)) for _ in range(max(1, repeats - 1))) for count in (few, more)
+    )
+    each = (long - short) / (more - few)
+    return {"steps": steps, "seconds": short + each * (steps - few), "extrapolated_from": [few, more]}
+
+
+def _training(task: Task, device: torch.device) -> dict[str, Any]:
+    config = ConfigParser()
+    names = ["train", *OVERLAYS[task.recipe], *(["reference_train"] if task.recipe == "reference" else [])]
+    config.read_config([str(CONFIGS / f"{name}.yaml") for name in names])
+    precision = _precision(task, str(config["precision"]), device)
+    network: nn.Module = config.get_parsed_content("network_def").to(device).train()
+    process, basis = (config.get_parsed_content(name) for name in ("process", "basis"))
+    prepare, loss = (config.get_parsed_content(name) for name in ("prepare_batch", "loss"))
+    inferer = config["train#inferer"]["_target_"].rsplit(".", 1)[-1]
+    assert inferer == "DenoisingInferer"
+    from gliomagen.diffusion.objective import DenoisingInferer
+
+    denoise = DenoisingInferer(basis=basis, process=process, precision=precision)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
+    batch_size, accumulation = int(config["batch_size"]), int(config["accumulation"])
+    generator = torch.Generator().manual_seed(0)
+    label = _label(task.size).repeat(batch_size, 1, 1, 1, 1)
+    shape = (batch_size, len(config["contrasts"]), *task.size)
+    batch = {
+        "image": torch.rand(shape, generator=generator),
+        "label": label,
+        "labels_known": torch.ones_like(label),
+        "voxels_known": torch.zeros(shape),
+        "noise": torch.randn(shape, generator=generator),
+        "time": process.draw_times(batch_size, generator),
+    }
+
+    def step() -> None:
+        for _ in range(accumulation):
+            image, weight, _, arguments = prepare(batch, device)
+            residual = denoise(image, network, **arguments)
+            (loss(residual, weight).mean() / accumulation).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    step()
+    seconds = median(seconds_of(step) for _ in range(task.repeats))
+    return {
+        "precision": precision,
+        "parameters": _parameters(network),
+        "seconds": seconds,
+        "samples": batch_size * accumulation,
+    }
+
+
+def _maisi(task: Task) -> dict[str, Any]:
+    """MAISI's rectified flow as MONAI has it: one contrast, in the latents of its autoencoder, 30 steps."""
+    from monai.apps.generation.maisi.networks.autoencoderkl_maisi import AutoencoderKlMaisi
+    from monai.apps.generation.maisi.networks.diffusion_model_unet_maisi import DiffusionModelUNetMaisi
+
+    torch.manual_seed(0)
+    device = resolve_device(task.device)
+    precision = _precision(task, "auto", device)
+    network = DiffusionModelUNetMaisi(
+        spatial_dims=3,
+        in_channels=4,
+        out_channels=4,
+        num_channels=[64, 128, 256, 512],
+        attention_levels=[False, False, True, True],
+        num_head_channels=[0, 0, 32, 32],
+        num_res_blocks=2,
+        use_flash_attention=device.type == "cuda",  # MONAI has it for GPUs only
+        include_spacing_input=True,
+    )
+    network = network.to(device).eval()
+    latent = torch.randn(1, 4, *[-(-n // 4) for n in task.size], device=device)
+    spacing = torch.ones(1, 3, device=device)
+    time = torch.full((1,), 500.0, device=device)
+    found: dict[str, Any] = {"precision": precision, "parameters": _parameters(network), "contrasts": 1}
+    if task.what == "train":
+        raise SystemExit("maisi: training is not measured; its two stages and its data are others")
+    if task.what == "call":
+        arguments = {"timesteps": time, "spacing_tensor": spacing}
+        return found | _call(network, (latent,), arguments, device, precision, task.repeats)
+    decoder = AutoencoderKlMaisi(
+        spatial_dims=3,
+        in_channels=1,
+        out_channels=1,
+        latent_channels=4,
+        num_channels=[64, 128, 256],
+        num_res_blocks=[2, 2, 2],
+        norm_num_groups=32,
+        norm_eps=1e-6,
+        attention_levels=[False, False, False],
+        with_encoder_nonlocal_attn=False,
+        with_decoder_nonlocal_attn=False,
+        use_checkpointing=False,
+        use_convtranspose=False,
+        norm_float16=False,
+        num_splits=1,
+        dim_split=1,
+    )
+    decoder = decoder.to(device).eval()
+
+    def sample(steps: int) -> Callable[[], object]:
+        def run() -> None:
+            z: Tensor = latent
+            with torch.inference_mode(), autocast(device, precision):
+                for _ in range(steps):
+                    z = z - network(x=z, timesteps=time, spacing_tensor=spacing) / steps
+                decoder.decode_stage_2_outputs(z.float())
+
+        return run
+
+    return found | _volume(sample, task.steps or 30, task.repeats)
+
+
+def _label(size: Sequence[int]) -> Tensor:
+    """A head with a lesion, (1, 1, *size): only its size matters to the time."""
+    label = torch.zeros(1, 1, *size)
+    box = tuple(slice(n // 6, n - n // 6) for n in size)
+    label[(0, 0, *box)] = 1
+    label[(0, 0, *(slice(n // 2, n // 2 + n // 8) for n in size))] = 4
+    return label
+
+
+def _parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def in_turn(tasks: dict[str, Task], rounds: int) -> dict[str, dict[str, Any]]:
+    """Measures tasks in processes of their own, in turn; seconds and peak are medians over the rounds."""
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in tasks}
+    for _ in range(rounds):
+        for name, task in tasks.items():
+            command = [sys.executable, str(Path(__file__).parents[1] / "benchmark.py"), "child"]
+            done = subprocess.run(
+                [*command, json.dumps(asdict(task))], capture_output=True, text=True, env={**os.environ}
+            )
+            if done.returncode:
+                raise SystemExit(f"{name}: {done.stderr.strip().splitlines()[-1]}")
+            found[name].append(json.loads(done.stdout.strip().splitlines()[-1]))
+    return {
+        name: results[0] | {key: median(r[key] for r in results) for key in ("seconds", "peak_bytes")}
+        for name, results in found.items()
+    }
