@@ -8,7 +8,6 @@ through them is followed; the table says so.
 from __future__ import annotations
 
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.timing import seconds_of
 from gliomagen import BUNDLE_ROOT
+from gliomagen.diffusion.objective import DenoisingInferer
 from gliomagen.machine import autocast, resolve_device, resolve_precision
 
 CONFIGS = Path(BUNDLE_ROOT) / "configs"
@@ -156,10 +156,6 @@ def _training(task: Task, device: torch.device) -> dict[str, Any]:
     network: nn.Module = config.get_parsed_content("network_def").to(device).train()
     process, basis = (config.get_parsed_content(name) for name in ("process", "basis"))
     prepare, loss = (config.get_parsed_content(name) for name in ("prepare_batch", "loss"))
-    inferer = config["train#inferer"]["_target_"].rsplit(".", 1)[-1]
-    assert inferer == "DenoisingInferer"
-    from gliomagen.diffusion.objective import DenoisingInferer
-
     denoise = DenoisingInferer(basis=basis, process=process, precision=precision)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
     batch_size, accumulation = int(config["batch_size"]), int(config["accumulation"])
@@ -274,9 +270,7 @@ def in_turn(tasks: dict[str, Task], rounds: int) -> dict[str, dict[str, Any]]:
     for _ in range(rounds):
         for name, task in tasks.items():
             command = [sys.executable, str(Path(__file__).parents[1] / "benchmark.py"), "child"]
-            done = subprocess.run(
-                [*command, json.dumps(asdict(task))], capture_output=True, text=True, env={**os.environ}
-            )
+            done = subprocess.run([*command, json.dumps(asdict(task))], capture_output=True, text=True)
             if done.returncode:
                 raise SystemExit(f"{name}: {done.stderr.strip().splitlines()[-1]}")
             found[name].append(json.loads(done.stdout.strip().splitlines()[-1]))

@@ -36,18 +36,16 @@ class Nearest:
     lesion_index: NDArray[np.int64]
 
 
-def nearest(scans: Sequence[Measured], training: Sequence[Measured], *, same: bool = False) -> Nearest:
+def nearest(scans: Sequence[Measured], training: Sequence[Measured]) -> Nearest:
     """Finds the training scans nearest to each scan.
 
     Args:
         scans: Of the set to judge.
         training: What the generator learnt from.
-        same: The sets are one; scans of a patient are not compared with each other.
     """
     typical = mean_head(training)
     best = {kind: np.full(len(scans), -np.inf) for kind in (HEAD, LESION)}
     index = {kind: np.zeros(len(scans), np.int64) for kind in (HEAD, LESION)}
-    groups = np.array([scan.group for scan in scans])
     for rows, ours in _blocks(scans, _OURS):
         heads = _both_ways(ours[HEAD_NAME], typical)
         for columns, theirs in _blocks(training, _THEIRS):
@@ -56,8 +54,6 @@ def nearest(scans: Sequence[Measured], training: Sequence[Measured], *, same: bo
                 LESION: lesion_scores(ours, theirs),
             }
             for kind, table in scores.items():
-                if same:
-                    table = np.where(groups[rows][:, None] == groups[columns][None], -np.inf, table)
                 top = table.argmax(1)
                 value = table[np.arange(len(top)), top]
                 better = value > best[kind][rows]

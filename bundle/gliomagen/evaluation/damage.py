@@ -31,25 +31,25 @@ Key = tuple[str, str, str, str]
 """Recipe, name, of, view of a score."""
 
 
-def _fidelity(sign: int, view: str, *contrasts: str) -> dict[Key, int]:
-    return {("volume", name, of, view): sign for name in ("fid", "kid") for of in contrasts}
+def _fidelity(view: str, *contrasts: str) -> dict[Key, int]:
+    return {("volume", name, of, view): 1 for name in ("fid", "kid") for of in contrasts}
 
 
-def _faithfulness(sign: int) -> dict[Key, int]:
-    rising = {"dice": -1, "lesion_dice": -1, "hd95_mm": 1, "assd_mm": 1}
-    return {("faithfulness", name, "WT", ""): sign * up for name, up in rising.items()}
-
-
-_TEXTURE = _fidelity(1, "texture", "all", *CONTRASTS) | {("volume", "precision", "all", "texture"): -1}
+_TEXTURE = _fidelity("texture", "all", *CONTRASTS) | {("volume", "precision", "all", "texture"): -1}
 ANSWERS: dict[str, dict[Key, int]] = {
-    "blur": _fidelity(1, "volume", "all") | _fidelity(1, "planes", "all") | _TEXTURE,
+    "blur": _fidelity("volume", "all") | _fidelity("planes", "all") | _TEXTURE,
     "noise": _TEXTURE,
-    "swapped contrasts": _fidelity(1, "volume", "all")
-    | _fidelity(1, "texture", "all")
+    "swapped contrasts": _fidelity("volume", "all")
+    | _fidelity("texture", "all")
     | {("volume", "precision", "all", "texture"): -1},
-    "wrong masks": _faithfulness(1),
-    "mode collapse": _fidelity(1, "volume", "all")
-    | _fidelity(1, "texture", "all")
+    "wrong masks": {
+        ("faithfulness", "dice", "WT", ""): -1,
+        ("faithfulness", "lesion_dice", "WT", ""): -1,
+        ("faithfulness", "hd95_mm", "WT", ""): 1,
+        ("faithfulness", "assd_mm", "WT", ""): 1,
+    },
+    "mode collapse": _fidelity("volume", "all")
+    | _fidelity("texture", "all")
     | {("volume", "coverage", "all", view): -1 for view in ("volume", "texture")}
     | {("volume", "ms_ssim between samples", "all", "slices"): 1},
     "copies of training scans": {
