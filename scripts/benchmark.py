@@ -47,6 +47,7 @@ def generator(options: argparse.Namespace) -> None:
                 threads=options.threads,
                 steps=options.steps if recipe == options.recipe else 0,
                 repeats=options.repeats,
+                workers=options.workers,
             )
             for recipe in recipes
             if not (what == "train" and recipe == "maisi")
@@ -61,9 +62,9 @@ def table(what: str, found: dict[str, dict[str, Any]], ours: str) -> list[str]:
     """Returns the lines of a table; ratios are of the others to ours."""
     title = {"call": "a network call", "sample": "a volume", "train": "a training step"}[what]
     lines = [
-        f"| {title} | precision | parameters | GFLOP | steps | seconds | peak GiB | time ratio | memory ratio |"
+        f"| {title} | precision | parameters | GFLOP | steps | seconds | waiting for data | peak GiB | time ratio | memory ratio |"
     ]
-    lines.append("| --- |" + " --- |" * 8)
+    lines.append("| --- |" + " --- |" * 9)
     for recipe, entry in found.items():
         flops = f"{entry['flops'] / 1e9:.1f}" if "flops" in entry else ""
         steps = str(entry.get("steps", "")) + (" (extrapolated)" if "extrapolated_from" in entry else "")
@@ -75,6 +76,7 @@ def table(what: str, found: dict[str, dict[str, Any]], ours: str) -> list[str]:
             flops,
             steps,
             f"{entry['seconds']:.3g}",
+            f"{entry['data_wait']:.1%}" if "data_wait" in entry else "",
             f"{entry['peak_bytes'] / _GIB:.2f}",
             *(f"{ratio:.3g}" for ratio in ratios),
         ]
@@ -101,6 +103,7 @@ def main() -> None:
     one.add_argument("--steps", type=int, default=0, help="network calls of a volume; 0: the recipe's")
     one.add_argument("--repeats", type=int, default=3, help="timings in a process")
     one.add_argument("--rounds", type=int, default=2, help="processes of each recipe, in turn")
+    one.add_argument("--workers", type=int, default=1, help="processes that draw samples for training")
     one.add_argument("--output", help="JSON file")
     two = commands.add_parser("on-the-fly")
     two.add_argument("cohort")

@@ -19,27 +19,32 @@ from gliomagen.volume import Volume, read_volume, write_volume
 
 SMALL = {
     "channels": "[8,8]",
-    "network_def__norm_num_groups": 4,
-    "network_def__num_head_channels": 8,
+    "network_def__groups": 4,
+    "network_def__head_channels": 8,
     "precision": "fp32",
 }
 
 
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small random network's weights, with a card: 16x16x16 at 3 mm."""
-    path = tmp_path_factory.mktemp("weights") / "model.pt"
+def write_weights(path: Path, *overlays: str, **geometry: object) -> Path:
+    """Writes a small random network's weights, with a card."""
     parser = ConfigParser()
-    parser.read_config(CONFIGS / "inference.yaml")
-    parser.update({"channels": [8, 8], "network_def#norm_num_groups": 4, "network_def#num_head_channels": 8})
+    parser.read_config([str(CONFIGS / name) for name in ("inference.yaml", *overlays)])
+    parser.update({"channels": [8, 8], "network_def#groups": 4, "network_def#head_channels": 8})
     torch.manual_seed(0)
     network = parser.get_parsed_content("network_def")
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     torch.save(network.state_dict(), path)
-    geometry = {"spatial_size": [16, 16, 16], "voxel_mm": [3.0, 3.0, 3.0], "contrasts": list(CONTRASTS)}
-    CardWriter(architecture={}, geometry=geometry, cohort_sha256="", patients=["somebody"])(path, 1)
+    told = {"contrasts": list(CONTRASTS), **geometry}
+    CardWriter(architecture={}, geometry=told, cohort_sha256="", patients=["somebody"])(path, 1)
     return path
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of 16x16x16 voxels at 3 mm."""
+    folder = tmp_path_factory.mktemp("weights")
+    return write_weights(folder / "model.pt", spatial_size=[16, 16, 16], voxel_mm=[3.0, 3.0, 3.0])
 
 
 def contents(folder: Path) -> dict[str, np.ndarray]:
@@ -76,6 +81,33 @@ def test_prepared_masks(tiny_cohort: Path, weights: Path, tmp_path: Path) -> Non
     assert first.keys() == alone.keys() and all(np.array_equal(first[k], alone[k]) for k in first)
     refused = bundle_run("inferring", "inference.yaml", output_dir=tmp_path / "a", **{**options, "seed": 1})
     assert refused.returncode != 0 and "was made with seed 0, not 1" in refused.stderr
+
+
+def test_slices_make_a_volume(tmp_path: Path) -> None:
+    """Thick slices of any number and distance, from the 2-D network; the mask's grid stays as it is."""
+    weights = write_weights(
+        tmp_path / "model.pt", "slices.yaml", spatial_size=[16, 16, None], voxel_mm=[2.0, 2.0, None]
+    )
+    label = np.zeros((16, 16, 5), np.uint8)
+    label[3:13, 3:13, 1:] = 1
+    label[6:9, 6:9, 2:4] = 4
+    mask = Volume(data=label, affine=np.diag([2.0, 2.0, 6.5, 1.0]))
+    write_volume(tmp_path / "in" / "case-seg.nii.gz", mask)
+    done = bundle_run(
+        "inferring",
+        "inference.yaml",
+        "slices.yaml",
+        dataset_dir=tmp_path / "in",
+        output_dir=tmp_path / "out",
+        weights=weights,
+        steps=2,
+        **SMALL,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    image = read_volume(tmp_path / "out" / "case" / "case-t1c.nii.gz")
+    assert image.data.shape == label.shape and np.allclose(image.affine, mask.affine)
+    assert (image.data[label == 0] == 0).all() and image.data[label > 0].std() > 0
+    assert json.loads((tmp_path / "out" / "case" / "case.json").read_text())["network_calls"] == 2
 
 
 def test_challenge_masks_on_their_own_grid(weights: Path, tmp_path: Path) -> None:

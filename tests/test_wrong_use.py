@@ -18,7 +18,7 @@ from gliomagen.labels import CONTRASTS
 from gliomagen.provenance import CardWriter
 from gliomagen.volume import Volume, write_volume
 
-NETWORK = {"channels": "[8,8]", "network_def__norm_num_groups": 4, "network_def__num_head_channels": 8}
+NETWORK = {"channels": "[8,8]", "network_def__groups": 4, "network_def__head_channels": 8}
 AFFINE = np.diag([-3.0, -3.0, 3.0, 1.0])
 CASE = "BraTS-GLI-00001-100"
 
@@ -31,10 +31,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parser.update({name.replace("__", "#"): value for name, value in NETWORK.items()} | {"channels": [8, 8]})
     torch.manual_seed(0)
     network = parser.get_parsed_content("network_def")
-    for (
-        parameter
-    ) in network.parameters():  # MONAI starts the last layer at zero: every voxel would be the same
-        torch.nn.init.normal_(parameter, std=0.1)
+    # The last layer starts at zero, and every voxel would be the same.
+    torch.nn.init.normal_(network.out.weight, std=0.05)
     torch.save(network.state_dict(), path)
     geometry = {"spatial_size": [16, 16, 16], "voxel_mm": [3.0, 3.0, 3.0], "contrasts": list(CONTRASTS)}
     CardWriter(architecture={}, geometry=geometry, cohort_sha256="", patients=[])(path, 1)

@@ -11,6 +11,7 @@ import json
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,8 +25,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.timing import seconds_of
 from gliomagen import BUNDLE_ROOT
+from gliomagen.diffusion.greys import fixed_greys
 from gliomagen.diffusion.objective import DenoisingInferer
 from gliomagen.machine import autocast, resolve_device, resolve_precision
+from gliomagen.training.samples import NumberedDataset, StepSampler, step_loader
+from gliomagen.training.trainer import split_batch
 
 CONFIGS = Path(BUNDLE_ROOT) / "configs"
 OVERLAYS: dict[str, tuple[str, ...]] = {"ours": (), "full": ("full",), "reference": ("reference",)}
@@ -49,6 +53,7 @@ class Task:
         threads: CPU threads; 0 leaves them.
         steps: Network calls of a volume; 0: what the recipe says.
         repeats: Timings.
+        workers: Processes that draw samples for training.
     """
 
     recipe: str
@@ -59,6 +64,7 @@ class Task:
     threads: int = 0
     steps: int = 0
     repeats: int = 3
+    workers: int = 1
 
 
 def measure(task: Task) -> dict[str, Any]:
@@ -153,39 +159,53 @@ def _training(task: Task, device: torch.device) -> dict[str, Any]:
     names = ["train", *OVERLAYS[task.recipe], *(["reference_train"] if task.recipe == "reference" else [])]
     config.read_config([str(CONFIGS / f"{name}.yaml") for name in names])
     precision = _precision(task, str(config["precision"]), device)
-    network: nn.Module = config.get_parsed_content("network_def").to(device).train()
+    config["device"] = task.device
+    network: nn.Module = config.get_parsed_content("network").train()
+    optimizer = config.get_parsed_content("optimizer")
     process, basis = (config.get_parsed_content(name) for name in ("process", "basis"))
     prepare, loss = (config.get_parsed_content(name) for name in ("prepare_batch", "loss"))
     denoise = DenoisingInferer(basis=basis, process=process, precision=precision)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
     batch_size, accumulation = int(config["batch_size"]), int(config["accumulation"])
-    generator = torch.Generator().manual_seed(0)
-    label = _label(task.size).repeat(batch_size, 1, 1, 1, 1)
-    shape = (batch_size, len(config["contrasts"]), *task.size)
-    batch = {
-        "image": torch.rand(shape, generator=generator),
-        "label": label,
-        "labels_known": torch.ones_like(label),
-        "voxels_known": torch.zeros(shape),
-        "noise": torch.randn(shape, generator=generator),
-        "time": process.draw_times(batch_size, generator),
-    }
+    samples = batch_size * accumulation
+    cases = [_case(task.size, len(config["contrasts"])) for _ in range(2)]
+    dataset = NumberedDataset(data=cases, transform=config.get_parsed_content("train#preprocessing"))
+    sampler = StepSampler(samples_per_step=samples, stop_step=10**6)
+    on_card = device.type == "cuda"
+    batches = iter(step_loader(dataset, sampler, num_workers=task.workers, pin_memory=on_card))
+    waits: list[float] = []
 
     def step() -> None:
-        for _ in range(accumulation):
-            image, weight, _, arguments = prepare(batch, device)
+        began = time.perf_counter()
+        batch = next(batches)
+        waits.append(time.perf_counter() - began)
+        for part in split_batch(batch, accumulation):
+            image, weight, _, arguments = prepare(part, device, True)
             residual = denoise(image, network, **arguments)
             (loss(residual, weight).mean() / accumulation).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
     step()
-    seconds = median(seconds_of(step) for _ in range(task.repeats))
+    seconds = [seconds_of(step) for _ in range(task.repeats)]
     return {
         "precision": precision,
         "parameters": _parameters(network),
-        "seconds": seconds,
-        "samples": batch_size * accumulation,
+        "seconds": median(seconds),
+        "samples": samples,
+        "data_wait": sum(waits[1:]) / sum(seconds),
+    }
+
+
+def _case(size: Sequence[int], contrasts: int) -> dict[str, Any]:
+    """A case as the cache gives it."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand((contrasts, *size), generator=generator)
+    label = _label(size)[0].to(torch.uint8)
+    return {
+        "case": "benchmark",
+        "image": (image * (label > 0)).half().numpy(),
+        "label": label.numpy(),
+        "greys": fixed_greys(1, contrasts)[0].numpy(),
     }
 
 
@@ -211,12 +231,12 @@ def _maisi(task: Task) -> dict[str, Any]:
     network = network.to(device).eval()
     latent = torch.randn(1, 4, *[-(-n // 4) for n in task.size], device=device)
     spacing = torch.ones(1, 3, device=device)
-    time = torch.full((1,), 500.0, device=device)
+    at = torch.full((1,), 500.0, device=device)
     found: dict[str, Any] = {"precision": precision, "parameters": _parameters(network), "contrasts": 1}
     if task.what == "train":
         raise SystemExit("maisi: training is not measured; its two stages and its data are others")
     if task.what == "call":
-        arguments = {"timesteps": time, "spacing_tensor": spacing}
+        arguments = {"timesteps": at, "spacing_tensor": spacing}
         return found | _call(network, (latent,), arguments, device, precision, task.repeats)
     decoder = AutoencoderKlMaisi(
         spatial_dims=3,
@@ -243,7 +263,7 @@ def _maisi(task: Task) -> dict[str, Any]:
             z: Tensor = latent
             with torch.inference_mode(), autocast(device, precision):
                 for _ in range(steps):
-                    z = z - network(x=z, timesteps=time, spacing_tensor=spacing) / steps
+                    z = z - network(x=z, timesteps=at, spacing_tensor=spacing) / steps
                 decoder.decode_stage_2_outputs(z.float())
 
         return run

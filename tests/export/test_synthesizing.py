@@ -24,7 +24,7 @@ from gliomagen.labels import CONTRASTS, LESION
 from gliomagen.provenance import CardWriter
 from gliomagen.volume import Volume, read_volume, write_volume
 
-SMALL = {"channels": "[8,8]", "network_def__norm_num_groups": 4, "network_def__num_head_channels": 8}
+SMALL = {"channels": "[8,8]", "network_def__groups": 4, "network_def__head_channels": 8}
 AFFINE = np.diag([-3.0, -3.0, 3.0, 1.0])  # LPS: the network sees it turned
 PARENTS = {"source_case": "A-100", "source_patient": "A", "donor_case": "B-100", "donor_patient": "B"}
 
@@ -263,7 +263,7 @@ def test_synthesis_runs_the_network_and_process_of_inference() -> None:
         ),
         *("weights", "steps", "sampler", "guidance", "contrasts", "num_labels", "spatial_dims", "channels"),
         *(
-            "num_res_blocks",
+            "blocks",
             "time_shift",
             "time_spread",
             "detail_rms",

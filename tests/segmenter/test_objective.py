@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from monai.networks.nets import UNet
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
@@ -114,3 +115,17 @@ def test_a_volume_of_any_size_is_padded_with_background() -> None:
     padded[:, :, :9, :, :21] = image
     inferer = SegmentationInferer()
     assert torch.equal(inferer(image, Local()), inferer(padded, Local())[:, :, :9, :, :21])
+
+
+def test_a_network_of_slices_takes_volumes() -> None:
+    """Thick slices are segmented one by one, however many; and windows are those of a volume."""
+    torch.manual_seed(0)
+    network = UNet(
+        spatial_dims=2, in_channels=2, out_channels=3, channels=[4, 8, 8], strides=[2, 2], num_res_units=1
+    ).eval()
+    images = torch.rand(2, 2, 16, 20, 19)
+    inferer = SegmentationInferer(window=[192, 192, 160])
+    with torch.inference_mode():
+        logits = inferer(images, network)
+        assert logits.shape == (2, 3, 16, 20, 19)
+        assert torch.allclose(logits[..., 7], inferer(images[..., 7], network), atol=1e-5)

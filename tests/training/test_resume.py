@@ -28,8 +28,8 @@ from gliomagen.provenance import read_card
 STEPS, MORE_STEPS, CHECKPOINTS, SAMPLES = 24, 26, 4, 6
 SETTINGS = {
     "channels": "[8,8]",
-    "network_def__norm_num_groups": 4,
-    "network_def__num_head_channels": 8,
+    "network_def__groups": 4,
+    "network_def__head_channels": 8,
     "precision": "fp32",
     "device": "cpu",
     "num_workers": 2,
@@ -271,7 +271,7 @@ def test_damaged_checkpoint_is_passed_over(
 @pytest.mark.parametrize(
     ("change", "difference"),
     [
-        ({"learning_rate": 0.002}, "learning_rate[0] is 0.001 there and 0.002 here"),
+        ({"learning_rate": 0.003}, "learning_rate[0] is 0.002 there and 0.003 here"),
         ({"seed": 1}, "seed is 0 there and 1 here"),
     ],
 )

@@ -23,7 +23,8 @@ from gliomagen.volume import Volume, write_volume
 from gliomagen.weights import load_weights
 
 STEPS = 2
-NETWORK = {"channels": [8, 8], "network_def#norm_num_groups": 4, "network_def#num_head_channels": 8}
+NETWORK = {"channels": [8, 8], "network_def#groups": 4, "network_def#head_channels": 8}
+MONAI_NETWORK = {"network_def#norm_num_groups": 4, "network_def#num_head_channels": 8}
 SETTINGS = {
     "precision": "fp32",
     "device": "cpu",
@@ -82,24 +83,29 @@ def check_run(folder: Path, *configs: str, network: dict[str, Any], patients: se
 
 
 @pytest.mark.parametrize(
-    ("overlays", "changes", "spatial_dims", "basis"),
+    ("overlays", "network", "spatial_dims", "basis"),
     [
-        (["slices.yaml"], {}, 2, "HaarBasis"),
-        (["full.yaml"], {}, 3, "HaarBasis"),
-        (["generative.yaml"], {}, 3, "HaarBasis"),
-        (["reference.yaml", "reference_train.yaml"], {"channels": [8, 8, 8]}, 3, "IdentityBasis"),
+        (["slices.yaml"], NETWORK, 2, "HaarBasis"),
+        (["full.yaml"], NETWORK, 3, "HaarBasis"),
+        (["generative.yaml"], {**MONAI_NETWORK, "channels": [8, 8]}, 3, "HaarBasis"),
+        (
+            ["reference.yaml", "reference_train.yaml"],
+            {**MONAI_NETWORK, "channels": [8, 8, 8]},
+            3,
+            "IdentityBasis",
+        ),
     ],
 )
 def test_overlay(
     overlays: list[str],
-    changes: dict[str, Any],
+    network: dict[str, Any],
     spatial_dims: int,
     basis: str,
     tiny_cohort: Path,
     cache_dir: str,
     tmp_path: Path,
 ) -> None:
-    network, configs = {**NETWORK, **changes}, ["train.yaml", *overlays]
+    configs = ["train.yaml", *overlays]
     done = bundle_run(
         "training",
         *configs,
@@ -114,7 +120,7 @@ def test_overlay(
     patients = {entry["patient"] for entry in cohort.training}
     card = check_run(tmp_path, *configs, network=network, patients=patients)
     assert card["architecture"]["spatial_dims"] == spatial_dims and card["architecture"]["basis"] == basis
-    name = "DiffusionModelUNet" if "generative.yaml" in overlays else "DetailUNet"
+    name = "HaarUNet" if network is NETWORK else "DiffusionModelUNet"
     assert card["architecture"]["network"] == name and card["cohort_sha256"] == cohort.sha256
     accumulation = 2 if "reference_train.yaml" in overlays else 1
     assert card["samples_per_step"] == SETTINGS["batch_size"] * accumulation

@@ -118,8 +118,8 @@ class FitMaskd(MapTransform):
         keys: The mask.
         grid: ``own``: the mask's own grid. ``weights``: that of the weights, centred on the mask. ``auto``: the
             mask's own if its sizes are multiples of 16 and its voxels within a fifth of the weights', else theirs.
-        spatial_size: Of the weights' grid.
-        voxel_mm: Of the weights' grid.
+        spatial_size: Of the weights' grid; None leaves an axis as it is (slices).
+        voxel_mm: Of the weights' grid, likewise.
         multiple: What sizes must be multiples of.
     """
 
@@ -128,8 +128,8 @@ class FitMaskd(MapTransform):
         keys: str,
         *,
         grid: str,
-        spatial_size: Sequence[int],
-        voxel_mm: Sequence[float],
+        spatial_size: Sequence[int | None],
+        voxel_mm: Sequence[float | None],
         multiple: int = 16,
     ) -> None:
         super().__init__(keys)
@@ -150,13 +150,14 @@ class FitMaskd(MapTransform):
             case["native"] = {"label": label, "known": np.asarray(case["labels_known"])[0], "affine": affine}
             if self._keeps_own(label.shape, affine, file_of(mask)):
                 continue
-            target = self._centred(label, affine)
+            shape = tuple(size or own for size, own in zip(self.spatial_size, label.shape, strict=True))
+            target = self._centred(label, affine, shape)
             for name in (key, "labels_known"):
                 array = resample(
                     np.asarray(case[name])[0],
                     affine,
                     target_affine=target,
-                    target_shape=self.spatial_size,
+                    target_shape=shape,
                     nearest=True,
                 )
                 case[name] = with_geometry(array[None], target, meta=mask.meta if name == key else None)
@@ -164,8 +165,12 @@ class FitMaskd(MapTransform):
         return case
 
     def _keeps_own(self, shape: tuple[int, ...], affine: NDArray[np.float64], file: str) -> bool:
-        good_size = all(size % self.multiple == 0 for size in shape)
-        ratio = np.linalg.norm(affine[:3, :3], axis=0) / np.array(self.voxel_mm)
+        good_size = all(
+            size % self.multiple == 0
+            for size, theirs in zip(shape, self.spatial_size, strict=True)
+            if theirs is not None
+        )
+        ratio = np.linalg.norm(affine[:3, :3], axis=0) / self._voxel_mm(affine)
         good_voxels = bool((np.abs(np.log(ratio)) < np.log(1.2)).all())
         if self.grid == "own" and not good_size:
             raise GliomaGenError(
@@ -173,7 +178,7 @@ class FitMaskd(MapTransform):
             )
         own = self.grid == "own" or (self.grid == "auto" and good_size and good_voxels)
         size_mm = " x ".join(f"{v:g}" for v in np.linalg.norm(affine[:3, :3], axis=0))
-        weights_mm = " x ".join(f"{v:g}" for v in self.voxel_mm)
+        weights_mm = " x ".join(f"{v:g}" for v in self._voxel_mm(affine))
         if own and not good_voxels:
             logger.warning(
                 "%s: voxels of %s mm, weights trained at %s mm: expect wrong anatomy",
@@ -187,15 +192,21 @@ class FitMaskd(MapTransform):
             )
         return own
 
-    def _centred(self, label: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _voxel_mm(self, affine: NDArray[np.float64]) -> NDArray[np.float64]:
+        own = np.linalg.norm(affine[:3, :3], axis=0)
+        return np.array([mm or here for mm, here in zip(self.voxel_mm, own, strict=True)])
+
+    def _centred(
+        self, label: NDArray[Any], affine: NDArray[np.float64], shape: tuple[int, ...]
+    ) -> NDArray[np.float64]:
         """Affine of the weights' grid, RAS+, its middle at the middle of what is labelled (or of the mask)."""
         inside = np.argwhere(label == HEAD)
         low, high = (
             (inside.min(0), inside.max(0)) if len(inside) else (np.zeros(3), np.array(label.shape) - 1)
         )
         middle = affine[:3, :3] @ ((low + high) / 2) + affine[:3, 3]
-        target = np.diag([*self.voxel_mm, 1.0])
-        target[:3, 3] = middle - target[:3, :3] @ ((np.array(self.spatial_size) - 1) / 2)
+        target = np.diag([*self._voxel_mm(affine), 1.0])
+        target[:3, 3] = middle - target[:3, :3] @ ((np.array(shape) - 1) / 2)
         return target
 
     @staticmethod

@@ -20,19 +20,21 @@ class Condition:
         labels_known: (B, 1, *S) 1 where the label is given.
         voxels: (B, C, *S) given intensities in the network's range; 0 where not known.
         voxels_known: (B, C, *S) 1 where the intensity is given, contrast by contrast.
+        greys: (B, C, 2) the scan's grey levels, if the network is told them.
     """
 
     labels: Tensor
     labels_known: Tensor
     voxels: Tensor
     voxels_known: Tensor
+    greys: Tensor | None = None
 
     def channels(self) -> Tensor:
         """Returns all of it side by side, (B, L + 1 + 2 C, *S)."""
         return torch.cat([self.labels, self.labels_known, self.voxels, self.voxels_known], dim=1)
 
     def empty(self) -> Condition:
-        """Returns the condition that gives nothing, of the same shape: the unconditional model."""
+        """Returns the condition that gives nothing but grey levels, of the same shape: the unconditional model."""
         return replace(
             self,
             labels=torch.zeros_like(self.labels),
@@ -73,6 +75,7 @@ def make_condition(
     labels_known: Tensor | None = None,
     voxels: Tensor | None = None,
     voxels_known: Tensor | None = None,
+    greys: Tensor | None = None,
 ) -> Condition:
     """Builds a condition from a label map and what is known.
 
@@ -83,6 +86,7 @@ def make_condition(
         labels_known: (B, 1, *S) where the label is given; everywhere if None.
         voxels: (B, C, *S) intensities in the network's range; read only where known.
         voxels_known: (B, C, *S) where they are given; nowhere if None.
+        greys: (B, C, 2) the scan's grey levels, if the network is told them.
     """
     shares = one_hot(label, num_labels=num_labels)
     known = torch.ones_like(shares[:, :1]) if labels_known is None else labels_known.to(shares)
@@ -94,4 +98,5 @@ def make_condition(
         labels_known=known,
         voxels=torch.where(where > 0, voxels.to(shares), 0),  # not a product: the unknown may be NaN
         voxels_known=where,
+        greys=greys,
     )

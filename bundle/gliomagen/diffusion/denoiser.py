@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .basis import Basis
 from .condition import Condition
+from .greys import black_and_white
 from .process import Process
 
 
@@ -39,8 +40,8 @@ class Denoiser:
         self.process = process
         self.guidance = guidance
         self.network_calls = 0
-        self._given = basis(condition.channels())  # (B, Cc, *S')
-        self._nothing = basis(condition.empty().channels()) if guidance != 1.0 else None
+        self._given = self._channels(condition, basis)  # (B, Cc, *S')
+        self._nothing = self._channels(condition.empty(), basis) if guidance != 1.0 else None
 
     def __call__(self, z: Tensor, t: Tensor) -> Tensor:
         """Returns the clean estimate w'.
@@ -54,6 +55,15 @@ class Denoiser:
             free = self._estimate(z, t, self._nothing)
             clean = free + self.guidance * (clean - free)
         return clean
+
+    @staticmethod
+    def _channels(condition: Condition, basis: Basis) -> Tensor:
+        channels = basis(condition.channels())
+        if condition.greys is None:
+            return channels
+        levels = black_and_white(condition.greys).to(channels)  # the same at every position
+        levels = levels.reshape(*levels.shape, *[1] * (channels.ndim - 2)).expand(-1, -1, *channels.shape[2:])
+        return torch.cat([channels, levels], dim=1)
 
     def _estimate(self, z: Tensor, t: Tensor, given: Tensor) -> Tensor:
         return self.process.clean_from(self.output(z, t, given), z, t)

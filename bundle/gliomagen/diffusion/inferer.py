@@ -10,11 +10,13 @@ from monai.inferers import Inferer
 from torch import Tensor, nn
 
 from ..errors import GliomaGenError
+from ..labels import HEAD
 from ..machine import autocast
 from ..randomness import torch_generator
 from .basis import Basis
 from .condition import Condition, make_condition
 from .denoiser import Denoiser
+from .greys import GreyDistribution, fixed_greys, measure_greys, restore, standardize
 from .process import Process
 from .samplers import sampler_named
 
@@ -32,8 +34,9 @@ class SynthesisInferer(Inferer):
         guidance: Classifier-free guidance scale; 1 costs one network call a step.
         seed: Noise depends on this and the case's id, and on nothing else.
         precision: ``bf16`` or ``fp32``.
-        data_range: Range the network works in.
+        data_range: Range of the network for [0, 1], if it has no grey levels of its own (``network.greys``).
         mask_background: Set voxels whose label is given as background to 0.
+        background_known: Keep them 0 on the way, too: for a network that has not learnt them.
 
     Attributes:
         network_calls: Forward passes of the last call.
@@ -53,6 +56,7 @@ class SynthesisInferer(Inferer):
         precision: str = "fp32",
         data_range: tuple[float, float] = (-1.0, 1.0),
         mask_background: bool = True,
+        background_known: bool = False,
     ) -> None:
         self.basis = basis
         self.process = process
@@ -64,8 +68,9 @@ class SynthesisInferer(Inferer):
         self.guidance = guidance
         self.seed = seed
         self.precision = precision
-        self.low, self.high = data_range
+        self.data_range = data_range
         self.mask_background = mask_background
+        self.background_known = background_known
         self.network_calls = 0
 
     @torch.inference_mode()
@@ -78,6 +83,7 @@ class SynthesisInferer(Inferer):
         labels_known: Tensor | None = None,
         voxels: Tensor | None = None,
         voxels_known: Tensor | None = None,
+        greys: Tensor | None = None,
         **kwargs: Any,
     ) -> Tensor:
         """Returns the contrasts, (B, C, *S) float32 in [0, 1].
@@ -90,6 +96,8 @@ class SynthesisInferer(Inferer):
             labels_known: (B, 1, *S) where the label is given; everywhere if None.
             voxels: (B, C, *S) given intensities in [0, 1], returned as they are where known.
             voxels_known: (B, C, *S) where they are given.
+            greys: (B, C, 2) grey levels to give the scan (:mod:`.greys`), NaN for those to be drawn. Where None, they
+                are measured on the known voxels of a contrast, and drawn where there are none.
             **kwargs: Not used.
 
         Raises:
@@ -101,27 +109,78 @@ class SynthesisInferer(Inferer):
             raise GliomaGenError(
                 f"volume size {tuple(label.shape[2:])} is not a multiple of 16; fit the geometry first"
             )
-        scaled = None if voxels is None else torch.as_tensor(voxels) * (self.high - self.low) + self.low
+        cases = list(case_ids or [str(i) for i in range(len(label))])
+        known = {"labels_known": labels_known, "voxels": voxels, "voxels_known": voxels_known}
+        told = self.draw_greys(network, cases, label, greys, **known)
+        greys = fixed_greys(len(label), self.contrasts, self.data_range) if told is None else told
+        greys = greys.to(label.device)
         condition = make_condition(
             label,
             num_labels=self.num_labels,
             contrasts=self.contrasts,
             labels_known=labels_known,
-            voxels=scaled,
+            voxels=None if voxels is None else standardize(torch.as_tensor(voxels), greys),
             voxels_known=voxels_known,
+            greys=None if told is None else greys,
         )
-        image = self._sample_image(network, condition, case_ids or [str(i) for i in range(len(label))])
-        image = ((image - self.low) / (self.high - self.low)).clamp(0, 1)
+        background = (label == 0) & (condition.labels_known > 0)
+        black = standardize(torch.zeros_like(condition.voxels), greys)
+        image = self._sample_image(network, condition, background, black, cases)
+        image = restore(image, greys).clamp(0, 1)
         if self.mask_background:
-            background = (label == 0) & (condition.labels_known > 0)
             image = torch.where(background, 0, image)
         if voxels is not None and voxels_known is not None:
             image = torch.where(voxels_known.to(torch.bool), torch.as_tensor(voxels).to(image), image)
         return image
 
-    def _sample_image(self, network: nn.Module, condition: Condition, case_ids: Sequence[str]) -> Tensor:
+    def draw_greys(
+        self,
+        network: nn.Module,
+        cases: Sequence[str],
+        label: Tensor,
+        greys: Tensor | None = None,
+        *,
+        labels_known: Tensor | None = None,
+        voxels: Tensor | None = None,
+        voxels_known: Tensor | None = None,
+    ) -> Tensor | None:
+        """Returns the grey levels of scans to be made, (B, C, 2): given, measured on known voxels, or drawn.
+
+        Args:
+            network: Carries the distribution; None is returned where it carries none.
+            cases: Names the grey levels are drawn for.
+            label: (B, 1, *S)
+            greys: As in the call, as what follows.
+            labels_known: (B, 1, *S)
+            voxels: (B, C, *S)
+            voxels_known: (B, C, *S)
+        """
+        distribution = getattr(network, "greys", None)
+        if not isinstance(distribution, GreyDistribution):
+            return None
+        if greys is None:
+            greys = torch.full((len(label), self.contrasts, 2), torch.nan)
+            if voxels is not None and voxels_known is not None:
+                image, known = torch.as_tensor(voxels).nan_to_num(), voxels_known.to(torch.bool)
+                healthy = (
+                    label == HEAD if labels_known is None else (label == HEAD) & labels_known.to(torch.bool)
+                )
+                greys = measure_greys(image, known & healthy)
+                greys = torch.where(greys.isnan(), measure_greys(image, known & (image > 0)), greys)
+        generators = [torch_generator(self.seed, "greys", case) for case in cases]
+        normal = [torch.randn(2 * self.contrasts, generator=generator) for generator in generators]
+        return distribution.draw(torch.stack(normal), greys.cpu())
+
+    def _sample_image(
+        self,
+        network: nn.Module,
+        condition: Condition,
+        background: Tensor,
+        black: Tensor,
+        cases: Sequence[str],
+    ) -> Tensor:
         like = condition.voxels
-        generators = [torch_generator(self.seed, "noise", case) for case in case_ids]
+        generators = [torch_generator(self.seed, "noise", case) for case in cases]
 
         def noise() -> Tensor:
             drawn = [torch.randn(tuple(like.shape[1:]), generator=generator) for generator in generators]
@@ -134,7 +193,10 @@ class SynthesisInferer(Inferer):
             condition=condition,
             guidance=self.guidance,
         )
-        denoise = self._keeping_known(denoiser, condition)
+        known, given = condition.voxels_known > 0, condition.voxels
+        if self.background_known:
+            known, given = known | background, torch.where(background, black, given)
+        denoise = self._keeping(known, given, denoiser)
         was_training = network.training
         network.eval()
         with autocast(like.device, self.precision):
@@ -143,17 +205,67 @@ class SynthesisInferer(Inferer):
         self.network_calls = denoiser.network_calls
         return self.basis.inverse(clean.float())
 
-    def _keeping_known(self, denoiser: Denoiser, condition: Condition) -> Callable[[Tensor, Tensor], Tensor]:
+    def _keeping(
+        self, known: Tensor, given: Tensor, denoiser: Denoiser
+    ) -> Callable[[Tensor, Tensor], Tensor]:
         """Puts known voxels into every clean estimate, so that the path ends on them.
 
         Through voxels, since a known slice may cut through the blocks of the basis.
         """
-        known = condition.voxels_known > 0
         if not known.any():
             return denoiser
 
         def denoise(z: Tensor, t: Tensor) -> Tensor:
             clean = self.basis.inverse(denoiser(z, t))
-            return self.basis(torch.where(known, condition.voxels, clean))
+            return self.basis(torch.where(known, given, clean))
 
         return denoise
+
+
+class SliceInferer(SynthesisInferer):
+    """Makes volumes with a 2-D network, one axial slice after the other.
+
+    All slices of a volume have the same noise and grey levels, so that neighbours with like labels are alike.
+    """
+
+    slices_at_once = 16
+
+    def __call__(  # type: ignore[override]
+        self,
+        inputs: Tensor,
+        network: nn.Module,
+        *args: Any,
+        case_ids: Sequence[str] | None = None,
+        greys: Tensor | None = None,
+        **given: Any,
+    ) -> Tensor:
+        """Returns the contrasts, (B, C, X, Y, Z); everything else as in :class:`SynthesisInferer`."""
+        label = torch.as_tensor(inputs).as_subclass(Tensor)
+        known = {name: given.get(name) for name in ("labels_known", "voxels", "voxels_known")}
+        cases = list(case_ids or [str(i) for i in range(len(label))])
+        drawn = self.draw_greys(network, cases, label.round(), greys, **known)
+        volumes = []
+        for index, case in enumerate(cases):
+            parts = []
+            for first in range(0, label.shape[-1], self.slices_at_once):
+                some = slice(first, first + self.slices_at_once)
+                here = {
+                    k: None if v is None else v[index, ..., some].movedim(-1, 0) for k, v in known.items()
+                }
+                slices = label[index, ..., some].movedim(-1, 0)  # (slices, 1, X, Y)
+                parts.append(
+                    super().__call__(
+                        slices,
+                        network,
+                        case_ids=[case] * len(slices),
+                        greys=None if drawn is None else drawn[index].expand(len(slices), -1, -1),
+                        **here,
+                    )
+                )
+            volumes.append(torch.cat(parts).movedim(0, -1))
+        return torch.stack(volumes)
+
+
+def synthesis_inferer(*, spatial_dims: int, **options: Any) -> SynthesisInferer:
+    """Returns the inferer of volumes for a network of so many dimensions."""
+    return (SliceInferer if spatial_dims == 2 else SynthesisInferer)(**options)

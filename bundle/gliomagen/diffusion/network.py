@@ -1,63 +1,197 @@
-"""MONAI's diffusion network, with a local path for fine detail."""
+"""The generator's network: a U-Net whose finest level is lean and sees the noisy coefficients twice."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
-from monai.networks.nets import DiffusionModelUNet
+from monai.networks.blocks import SABlock
+from monai.networks.layers import Conv
 from monai.networks.nets.diffusion_model_unet import get_timestep_embedding
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from .greys import GreyDistribution
 
 
-class DetailUNet(DiffusionModelUNet):
-    """MONAI's ``DiffusionModelUNet``, to whose output a local path adds what its narrow first level cannot carry.
-
-    Removing a little noise is a local matter, but one of full detail: every Haar coefficient has to come through,
-    and a first level no wider than their number has no room for them beside what the other levels tell. So two
-    convolutions see the noisy coefficients once more, beside the last features, and the time:
-    output = out(h) + conv(silu(conv([h', z]) + linear(time))), h' = silu(norm(h)).
+class ResidualBlock(nn.Module):
+    """x + conv(silu(norm(conv(silu(norm(x)))) * (1 + a) + b)), a and b from the time (Dhariwal & Nichol 2021, eq. 6).
 
     Args:
-        noisy_channels: The first so many channels of the input are the noisy coefficients.
-        detail_channels: Width of the local path; 0 leaves it out, and MONAI's network as it is.
-        **options: Of ``DiffusionModelUNet``.
+        spatial_dims: 2 or 3.
+        channels: Of input and output.
+        time_channels: Of the time's embedding.
+        groups: Of the normalization.
     """
 
-    out: Any
-    estimate: nn.Module
+    def __init__(self, *, spatial_dims: int, channels: int, time_channels: int, groups: int) -> None:
+        super().__init__()
+        convolution = Conv[Conv.CONV, spatial_dims]
+        self.norm_in = nn.GroupNorm(groups, channels)
+        self.conv_in = convolution(channels, channels, 3, padding=1)
+        self.norm_out = nn.GroupNorm(groups, channels)
+        self.conv_out = convolution(channels, channels, 3, padding=1)
+        self.time = nn.Linear(time_channels, 2 * channels)
+        nn.init.zeros_(self.conv_out.weight)
+        nn.init.zeros_(self.conv_out.bias)
 
-    def __init__(self, *, noisy_channels: int, detail_channels: int = 0, **options: Any) -> None:
-        super().__init__(**options)
-        self.noisy_channels, self.detail_channels = noisy_channels, detail_channels
-        if not detail_channels:
-            return
-        convolution = nn.Conv3d if options["spatial_dims"] == 3 else nn.Conv2d
-        width = options["channels"][0]
-        # MONAI's forward then ends with the features.
-        self.estimate, self.out = self.out, nn.Identity()
-        self.detail_time = nn.Linear(4 * width, detail_channels)
-        self.detail_in = convolution(width + noisy_channels, detail_channels, 3, padding=1)
-        self.detail_out = convolution(detail_channels, options["out_channels"], 3, padding=1)
-        for parameter in self.detail_out.parameters():  # as MONAI's own last layer
-            nn.init.zeros_(parameter)
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """Returns (B, C, *S).
 
-    def forward(self, x: Tensor, timesteps: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        Args:
+            x: (B, C, *S)
+            time: (B, T)
+        """
+        scale, shift = self.time(time).reshape(len(x), -1, *[1] * (x.ndim - 2)).chunk(2, dim=1)
+        hidden = self.conv_in(functional.silu(self.norm_in(x)))
+        hidden = torch.addcmul(shift, self.norm_out(hidden), 1 + scale)
+        result: Tensor = x + self.conv_out(functional.silu(hidden))
+        return result
+
+
+class Attention(nn.Module):
+    """x + attention(norm(x)), every position to every other.
+
+    Args:
+        channels: Of input and output.
+        head_channels: Of each head.
+        groups: Of the normalization.
+    """
+
+    def __init__(self, *, channels: int, head_channels: int, groups: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(groups, channels)
+        self.attention = SABlock(channels, channels // head_channels, use_flash_attention=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns (B, C, *S)."""
+        tokens = self.norm(x).flatten(2).transpose(1, 2)  # (B, positions, C)
+        return x + self.attention(tokens).transpose(1, 2).reshape(x.shape)
+
+
+class HaarUNet(nn.Module):
+    """A U-Net for Haar coefficients, whose cost lies where the anatomy is decided.
+
+    The finest level holds most of the positions, so it is kept lean: the condition enters by a 1x1x1 convolution,
+    levels are joined by 2x2x2 convolutions of stride 2 and by sums. But removing a little noise asks for every
+    coefficient, and a level no wider than their number has no room for them beside what the others tell: so the last
+    convolutions see the noisy coefficients once more.
+
+    Args:
+        spatial_dims: 2 or 3.
+        noisy_channels: The first so many channels of the input are the noisy coefficients.
+        condition_channels: The others.
+        out_channels: Of the output.
+        channels: Of each level, finest first; multiples of ``groups``, the last of ``head_channels``.
+        blocks: Residual blocks of each level on the way down, and on the way up; the finest has one.
+        last_channels: Width of the last convolutions.
+        head_channels: Of each head of the attention at the coarsest level.
+        groups: Of the normalization.
+        grey_levels: ``drawn``: the weights carry a distribution of them, and two more channels for each contrast tell
+            those of the scan.
+        contrasts: C.
+        checkpointing: Blocks keep only their input for the backward pass and are run again there: less memory, a
+            third more time.
+
+    Attributes:
+        greys: The distribution, or None.
+    """
+
+    def __init__(
+        self,
+        *,
+        spatial_dims: int,
+        noisy_channels: int,
+        condition_channels: int,
+        out_channels: int,
+        channels: Sequence[int],
+        blocks: int = 2,
+        last_channels: int = 64,
+        head_channels: int = 32,
+        groups: int = 8,
+        grey_levels: str = "drawn",
+        contrasts: int = 4,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        convolution, transposed = Conv[Conv.CONV, spatial_dims], Conv[Conv.CONVTRANS, spatial_dims]
+        counts = [1] + [blocks] * (len(channels) - 1)
+        self.noisy_channels = noisy_channels
+        self.checkpointing = checkpointing
+        self.greys = GreyDistribution(contrasts) if grey_levels == "drawn" else None
+        if self.greys is not None:
+            condition_channels += 2 * contrasts
+        first, deepest = channels[0], channels[-1]
+        self.width = first
+        time_channels = 4 * first
+
+        def block(width: int) -> ResidualBlock:
+            return ResidualBlock(
+                spatial_dims=spatial_dims, channels=width, time_channels=time_channels, groups=groups
+            )
+
+        self.time = nn.Sequential(
+            nn.Linear(first, time_channels), nn.SiLU(), nn.Linear(time_channels, time_channels), nn.SiLU()
+        )
+        self.noisy_in = convolution(noisy_channels, first, 3, padding=1)
+        self.condition_in = convolution(condition_channels, first, 1)
+        self.down = nn.ModuleList(
+            nn.ModuleList(block(width) for _ in range(count))
+            for width, count in zip(channels, counts, strict=True)
+        )
+        self.coarser = nn.ModuleList(
+            convolution(fine, coarse, 2, stride=2) for fine, coarse in pairwise(channels)
+        )
+        self.attention = Attention(channels=deepest, head_channels=head_channels, groups=groups)
+        self.up = nn.ModuleList(
+            nn.ModuleList(block(width) for _ in range(count))
+            for width, count in zip(channels, counts, strict=True)
+        )
+        self.finer = nn.ModuleList(
+            transposed(coarse, fine, 2, stride=2) for fine, coarse in pairwise(channels)
+        )
+        self.norm_out = nn.GroupNorm(groups, first)
+        self.last = convolution(first + noisy_channels, last_channels, 3, padding=1)
+        self.last_time = nn.Linear(time_channels, last_channels)
+        self.out = convolution(last_channels, out_channels, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, timesteps: Tensor, *_: Any) -> Tensor:
         """Returns the output, (B, out_channels, *S).
 
         Args:
-            x: (B, in_channels, *S)
-            timesteps: (B,)
-            *args: As in ``DiffusionModelUNet``.
-            **kwargs: Likewise.
+            x: (B, noisy and condition channels, *S), every size a multiple of 2 ** (levels - 1).
+            timesteps: (B,), 0 to 1000.
+            *_: Not used.
         """
-        features: Tensor = super().forward(x, timesteps, *args, **kwargs)
-        if not self.detail_channels:
-            return features
-        normalize, activate, convolve = self.estimate.children()
-        features = activate(normalize(features))
-        time = self.time_embed(get_timestep_embedding(timesteps, self.block_out_channels[0]).to(x.dtype))
-        hidden = self.detail_in(torch.cat([features, x[:, : self.noisy_channels]], dim=1))
-        hidden = hidden + self.detail_time(time).reshape(*hidden.shape[:2], *[1] * (hidden.ndim - 2))
-        return torch.as_tensor(convolve(features) + self.detail_out(functional.silu(hidden)))
+        time = self.time(get_timestep_embedding(timesteps, self.width).to(x.dtype))
+        noisy, condition = x[:, : self.noisy_channels], x[:, self.noisy_channels :]
+        hidden = self.noisy_in(noisy) + self.condition_in(condition)
+        kept: list[Tensor] = []
+        for level, stage in enumerate(self.down):
+            hidden = self._through(stage, hidden, time)
+            if level < len(self.coarser):
+                kept.append(hidden)
+                hidden = self.coarser[level](hidden)
+        hidden = self.attention(hidden)
+        for level, stage in reversed(list(enumerate(self.up))):
+            if level < len(self.finer):
+                hidden = self.finer[level](hidden) + kept.pop()
+            hidden = self._through(stage, hidden, time)
+        hidden = torch.cat([functional.silu(self.norm_out(hidden)), noisy.to(hidden.dtype)], dim=1)
+        told = self.last_time(time)
+        hidden = self.last(hidden) + told.reshape(*told.shape, *[1] * (x.ndim - 2))
+        result: Tensor = self.out(functional.silu(hidden))
+        return result
+
+    def _through(self, stage: nn.Module, hidden: Tensor, time: Tensor) -> Tensor:
+        for block in stage.children():
+            if self.checkpointing and torch.is_grad_enabled():
+                hidden = checkpoint(block, hidden, time, use_reentrant=False)
+            else:
+                hidden = block(hidden, time)
+        return hidden

@@ -9,15 +9,19 @@ import torch
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
+from ..errors import GliomaGenError
 from ..labels import HEAD
 from ..machine import autocast
 from .basis import Basis
 from .condition import Condition, make_condition
 from .denoiser import Denoiser
+from .greys import fixed_greys, standardize
 from .process import Process
 
 
-def region_weight(label: Tensor, labels_known: Tensor, *, lesion_weight: float) -> Tensor:
+def region_weight(
+    label: Tensor, labels_known: Tensor, *, lesion_weight: float, background_weight: float = 1.0
+) -> Tensor:
     """Returns the loss weight of each voxel, (B, 1, *S), mean 1 per sample.
 
     Where labels are given, a lesion voxel counts ``lesion_weight`` times as much as another. Where they are not it
@@ -27,9 +31,10 @@ def region_weight(label: Tensor, labels_known: Tensor, *, lesion_weight: float) 
         label: (B, 1, *S) prepared labels.
         labels_known: (B, 1, *S)
         lesion_weight: At least 1.
+        background_weight: Of a background voxel, likewise; 0 where the sampler puts background in.
     """
     known = labels_known.float()
-    raw = known * torch.where(label > HEAD, lesion_weight, 1.0)
+    raw = known * torch.where(label > HEAD, lesion_weight, torch.where(label > 0, 1.0, background_weight))
     axes = tuple(range(1, label.ndim))
     mean = raw.sum(axes, keepdim=True) / known.sum(axes, keepdim=True).clamp(min=1)
     return torch.where(known > 0, raw / mean.clamp(min=1e-8), 1.0)
@@ -41,7 +46,9 @@ class PrepareDenoising:
     Args:
         num_labels: Labels without background, L.
         lesion_weight: See :func:`region_weight`.
-        data_range: Range the network works in; images come in [0, 1].
+        background_weight: Likewise.
+        grey_levels: ``drawn``: scans are standardized by their own and the network is told them; or ``fixed``.
+        data_range: Range of the network for [0, 1], with ``fixed``.
     """
 
     def __init__(
@@ -49,11 +56,17 @@ class PrepareDenoising:
         *,
         num_labels: int = 5,
         lesion_weight: float = 1.0,
+        background_weight: float = 1.0,
+        grey_levels: str = "fixed",
         data_range: tuple[float, float] = (-1.0, 1.0),
     ) -> None:
+        if grey_levels not in ("drawn", "fixed"):
+            raise GliomaGenError(f"grey_levels '{grey_levels}' is not known; choose drawn or fixed")
         self.num_labels = num_labels
         self.lesion_weight = lesion_weight
-        self.low, self.high = data_range
+        self.background_weight = background_weight
+        self.grey_levels = grey_levels
+        self.data_range = data_range
 
     def __call__(
         self, batch: Mapping[str, Any], device: torch.device | str, non_blocking: bool = False, **_: Any
@@ -62,7 +75,7 @@ class PrepareDenoising:
 
         Args:
             batch: ``image`` (B, C, *S) in [0, 1], ``label`` (B, 1, *S), ``labels_known``, ``voxels_known``,
-                ``noise`` (B, C, *S), ``time`` (B,).
+                ``noise`` (B, C, *S), ``time`` (B,); ``greys`` (B, C, 2) unless they are fixed.
             device: Where the network is.
             non_blocking: As in ``Tensor.to``.
         """
@@ -70,7 +83,11 @@ class PrepareDenoising:
             key: batch[key].to(device, non_blocking=non_blocking)
             for key in ("image", "label", "labels_known", "voxels_known", "noise", "time")
         }
-        image = on["image"].float() * (self.high - self.low) + self.low
+        image, told = on["image"].float(), self.grey_levels == "drawn"
+        greys = (
+            batch["greys"].to(image) if told else fixed_greys(image.shape[0], image.shape[1], self.data_range)
+        )
+        image = standardize(image, greys)
         condition = make_condition(
             on["label"],
             num_labels=self.num_labels,
@@ -78,8 +95,14 @@ class PrepareDenoising:
             labels_known=on["labels_known"],
             voxels=image,
             voxels_known=on["voxels_known"],
+            greys=greys if told else None,
         )
-        weight = region_weight(on["label"], on["labels_known"], lesion_weight=self.lesion_weight)
+        weight = region_weight(
+            on["label"],
+            on["labels_known"],
+            lesion_weight=self.lesion_weight,
+            background_weight=self.background_weight,
+        )
         return (
             image,
             weight,

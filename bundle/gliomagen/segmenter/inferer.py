@@ -15,6 +15,7 @@ from ..machine import autocast
 
 MULTIPLE = 8
 """The network halves its volume three times."""
+SLICES_AT_ONCE = 16
 
 
 class SegmentationInferer(Inferer):
@@ -50,12 +51,17 @@ class SegmentationInferer(Inferer):
         """Returns (B, L, *S), float32.
 
         Args:
-            inputs: Scans in [0, 1], (B, C, *S). Sizes that are not multiples of 8 are padded with background.
+            inputs: Scans in [0, 1], (B, C, *S); a 2-D network takes volumes slice by slice. Sizes that are not
+                multiples of 8 are padded with background.
             network: The network.
             *args: Not used.
             **kwargs: Not used.
         """
         images = torch.as_tensor(inputs).as_subclass(Tensor)  # MetaTensor slows every operation
+        if images.ndim == 5 and getattr(network, "dimensions", 3) == 2:
+            slices = images.movedim(-1, 1)  # (B, Z, C, X, Y)
+            logits = torch.cat([self(part, network) for part in slices.flatten(0, 1).split(SLICES_AT_ONCE)])
+            return logits.unflatten(0, slices.shape[:2]).movedim(1, -1)
         size = images.shape[2:]
         # functional.pad counts from the last axis
         padding = [end for length in reversed(size) for end in (0, -length % MULTIPLE)]
@@ -70,10 +76,11 @@ class SegmentationInferer(Inferer):
 
     def _run(self, images: Tensor, network: nn.Module) -> Tensor:
         size = tuple(images.shape[2:])
-        if self.window is None or all(a <= b for a, b in zip(size, self.window, strict=True)):
+        window = self.window and self.window[: len(size)]
+        if window is None or all(a <= b for a, b in zip(size, window, strict=True)):
             output: Tensor = network(images).float()
             return output
-        roi = [min(a, b) for a, b in zip(size, self.window, strict=True)]
+        roi = [min(a, b) for a, b in zip(size, window, strict=True)]
         blended = sliding_window_inference(
             images, roi, 1, lambda part: network(part).float(), overlap=0.5, mode="gaussian"
         )

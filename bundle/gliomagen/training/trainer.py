@@ -28,13 +28,16 @@ from .samples import StepSampler
 logger = logging.getLogger(__name__)
 
 
-def learning_rate_factor(step: int, *, warmup: int, decay_from: int) -> float:
+def learning_rate_factor(
+    step: int, *, warmup: int, decay_from: int, cooldown: int = 0, max_steps: int = 0
+) -> float:
     """Returns the factor on the base learning rate at optimiser step ``step`` (from 1).
 
     Linear warm-up, constant, then inverse square root (Karras et al. 2024, eq. 67): a function of the step alone,
-    so that a run may be prolonged.
+    so that a run may be prolonged. Over the last ``cooldown`` steps it falls linearly to nothing.
     """
-    return min(step / max(warmup, 1), 1.0) / math.sqrt(max(step / max(decay_from, 1), 1.0))
+    factor = min(step / max(warmup, 1), 1.0) / math.sqrt(max(step / max(decay_from, 1), 1.0))
+    return factor * min((max_steps + 1 - step) / (cooldown + 1), 1.0) if cooldown else factor
 
 
 def split_batch(batch: Mapping[str, Any], parts: int) -> Iterator[dict[str, Any]]:
@@ -68,6 +71,7 @@ class StepTrainer(SupervisedTrainer):
         clip_norm: Largest gradient norm.
         warmup: Steps of warm-up.
         decay_from: Step from which the rate falls.
+        cooldown: Last steps, over which it falls to nothing. To prolong a run exactly, prolong it before they begin.
         resume: Continue from the newest good checkpoint.
         train_handlers: Further Ignite handlers; all but :class:`.Progress` run after the checkpoint of a step is
             written.
@@ -94,6 +98,7 @@ class StepTrainer(SupervisedTrainer):
         clip_norm: float = 1.0,
         warmup: int = 100,
         decay_from: int = 10_000,
+        cooldown: int = 0,
         resume: bool = True,
         train_handlers: Sequence[Any] | None = None,
     ) -> None:
@@ -106,6 +111,7 @@ class StepTrainer(SupervisedTrainer):
         self.clip_norm = clip_norm
         self.warmup = warmup
         self.decay_from = decay_from
+        self.cooldown = cooldown
         self.resume = resume
         self.base_rates = [group["lr"] for group in optimizer.param_groups]
         self.saved_step = -1
@@ -170,7 +176,13 @@ class StepTrainer(SupervisedTrainer):
     def _iteration(self, engine: Engine, batchdata: dict[str, Any]) -> dict[str, Tensor]:
         """One optimiser step: forward and backward on each micro-batch, clip, step, average."""
         step = self.state.iteration  # from 1
-        factor = learning_rate_factor(step, warmup=self.warmup, decay_from=self.decay_from)
+        factor = learning_rate_factor(
+            step,
+            warmup=self.warmup,
+            decay_from=self.decay_from,
+            cooldown=self.cooldown,
+            max_steps=self.max_steps,
+        )
         for group, base in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = base * factor
         self.network.train()
