@@ -1,0 +1,1 @@
+"""The quality benchmark: what ``scripts/quality_benchmark.py`` runs."""

@@ -1,0 +1,146 @@
+"""What a segmenter gains: trained on real, synthetic or both, tested on held-out real scans."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.bundle import ConfigParser
+from numpy.typing import NDArray
+
+from gliomagen.cohort.datalist import datalist
+from gliomagen.evaluation.intervals import Estimate, interval
+from gliomagen.evaluation.segmentation import score_case
+from gliomagen.files import write_json
+from gliomagen.randomness import numpy_generator
+from gliomagen.scans import read_scan, real_scans
+
+from .runs import ROOT, Entry, once, run, write_cohort
+from .setting import Setting
+
+Table = NDArray[np.float64]
+
+
+def arm(real: Sequence[Entry], synthetic: Sequence[Entry]) -> list[Entry]:
+    """Returns an arm's training cases; in a mixture real ones are repeated until they are half of it."""
+    if not real or not synthetic:
+        return [*real, *synthetic]
+    return [*[entry for _ in range(max(1, len(synthetic) // len(real))) for entry in real], *synthetic]
+
+
+def train_segmenter(
+    setting: Setting, cohort: Path, cases: Sequence[Entry], folder: Path, *, seed: int, max_steps: int
+) -> None:
+    """Trains a segmenter on an arm's cases and scores it on the cohort's validation section.
+
+    Args:
+        setting: The experiment.
+        cohort: Whose validation section is the test.
+        cases: To train on.
+        folder: Where; the arm's cohort is shared by its seeds.
+        seed: Of this training.
+        max_steps: The same for every arm.
+    """
+
+    def make() -> dict[str, Any]:
+        contrasts = list(setting.contrasts)
+        test = datalist(cohort, "validation", contrasts=contrasts)
+        own = write_cohort(
+            folder.parent / "cohort", cohort, training=cases, validation=test[:1], contrasts=contrasts
+        )
+        run(
+            "training",
+            ["segmenter", *setting.segmenter],
+            folder / "training.log",
+            dataset_dir=str(own),
+            output_dir=str(folder / "run"),
+            cache_dir=str(folder.parent / "cache"),
+            max_steps=max_steps,
+            decay_from=400,
+            checkpoint_interval=200,
+            sample_interval=10**6,
+            num_workers=1,
+            seed=seed,
+            contrasts=contrasts,
+        )
+        scores = score(folder / "run" / "model.pt", test, contrasts, **setting.segments)
+        write_json(folder / "scores.json", scores)
+        return {"seed": seed, "steps": max_steps, "cases": len(cases)}
+
+    once(folder, make)
+
+
+def score(
+    weights: Path, test: Sequence[Entry], contrasts: Sequence[str], **options: Any
+) -> dict[str, dict[str, float]]:
+    """Returns Dice by case and region of a segmenter."""
+    config = ConfigParser(ConfigParser.load_config_file(ROOT / "bundle" / "configs" / "evaluate.yaml"))
+    config.update({"features": str(weights), "contrasts": list(contrasts), **options})
+    segment = config.get_parsed_content("segment")
+    found = {}
+    for files in real_scans(test, contrasts):
+        scan = read_scan(files)
+        scores = score_case(segment(scan.volume), scan.label, voxel_mm=scan.voxel_mm)
+        found[files.case] = {region: values["dice"] for region, values in scores.items()}
+    return found
+
+
+def dice_table(folders: Sequence[Path], regions: Sequence[str]) -> Table:
+    """Returns the mean Dice over regions of each seed and patient, (seeds, patients); NaN where none is there."""
+    tables = []
+    for folder in folders:
+        scores = json.loads((folder / "scores.json").read_text())
+        rows = [[case[region] for region in regions] for _, case in sorted(scores.items())]
+        table = np.array(rows, float)
+        there = np.isfinite(table)
+        count = there.sum(1)
+        total = np.where(there, table, 0).sum(1)
+        tables.append(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+    return np.stack(tables)
+
+
+def mean_of(table: Table, *, draws: int = 2000) -> Estimate:
+    """Returns the mean over seeds and patients, resampling both."""
+    return interval(float(np.nanmean(table)), [float(np.nanmean(part)) for part in _resampled(table, draws)])
+
+
+def gain_of(table: Table, base: Table, *, draws: int = 2000) -> Estimate:
+    """Returns the mean difference of two arms on the same patients, resampling patients and each arm's seeds."""
+    pairs = zip(_resampled(table, draws, "a"), _resampled(base, draws, "b"), strict=True)
+    differences = [float(np.nanmean(a) - np.nanmean(b)) for a, b in pairs]
+    return interval(float(np.nanmean(table) - np.nanmean(base)), differences)
+
+
+def share_of(table: Table, base: Table, *, draws: int = 2000) -> Estimate:
+    """Returns the ratio of two arms' means, likewise."""
+    pairs = zip(_resampled(table, draws, "a"), _resampled(base, draws, "b"), strict=True)
+    ratios = [float(np.nanmean(a) / np.nanmean(b)) for a, b in pairs]
+    return interval(float(np.nanmean(table) / np.nanmean(base)), ratios)
+
+
+def _resampled(table: Table, draws: int, what: str = "") -> list[Table]:
+    patients = numpy_generator(0, "patients")  # the same for both sides of a pair
+    seeds = numpy_generator(0, "seeds", what)
+    count, people = table.shape
+    return [
+        table[seeds.integers(count, size=count)][:, patients.integers(people, size=people)]
+        for _ in range(draws)
+    ]
+
+
+def summary(
+    found: Mapping[str, Sequence[Path]], regions: Sequence[str], base: str
+) -> dict[str, dict[str, Estimate]]:
+    """Returns each arm's mean Dice, its share of and its gain over the base arm's."""
+    tables = {name: dice_table(folders, regions) for name, folders in found.items()}
+    return {
+        name: {
+            "dice": mean_of(table),
+            "share": share_of(table, tables[base]),
+            "gain": gain_of(table, tables[base]),
+        }
+        for name, table in tables.items()
+    }
