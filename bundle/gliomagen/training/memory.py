@@ -15,10 +15,8 @@ from torch import Tensor, nn
 from ..errors import GliomaGenError
 
 GIB = 2**30
-_PROBES = (
-    32,
-    48,
-)  # voxels along each axis; what is kept grows with the voxels, but for the weights' own copies
+# Voxels along each axis. What is kept grows with them, but for the weights' own copies: two sizes tell both.
+_PROBES = (32, 48)
 _STATE_BYTES = 4 * 5  # weights, gradient, two moments of the optimiser, average: float32
 _SLACK = 1.15  # what a library takes to work in, and fragments
 
