@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from helpers import bundle_command, bundle_run, run_environment
@@ -89,6 +91,42 @@ def test_two_processes_make_the_steps_of_one(tiny_cohort: Path, tmp_path: Path) 
     assert files[0] == files[1] and len(files[0]) == 5  # two checkpoints, two pictures, the weights
     card = json.loads((tmp_path / "two/model.json").read_text())
     assert card["samples_per_step"] == 4 and card["steps"] == 3
+
+
+def torchrun(folder: Path, tiny_cohort: Path, cache: Path) -> subprocess.Popen[bytes]:
+    """Starts two processes that start again when one of them dies."""
+    options = {**SETTINGS, "max_steps": 16, "sample_interval": 16, "batch_size": 1}
+    command = bundle_command(
+        "training", *OVERLAID, dataset_dir=tiny_cohort, output_dir=folder, cache_dir=cache, **options
+    )
+    elastic = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--max_restarts=3"]
+    with open(folder.with_suffix(".log"), "wb") as log:
+        return subprocess.Popen(
+            [sys.executable, *elastic, *command[1:]], env=run_environment(), stdout=log, stderr=log
+        )
+
+
+def test_a_killed_process_costs_nothing_but_the_steps_since_the_checkpoint(
+    tiny_cohort: Path, tmp_path: Path
+) -> None:
+    """torchrun starts all of them again; they end where two that nobody killed do, to the bit."""
+    cache = tmp_path / "cache"
+    whole = torchrun(tmp_path / "whole", tiny_cohort, cache)
+    assert whole.wait(timeout=300) == 0, (tmp_path / "whole.log").read_text()[-2000:]
+    killed = torchrun(tmp_path / "killed", tiny_cohort, cache)
+    while not list((tmp_path / "killed").glob("checkpoints/step_*.json")):
+        assert killed.poll() is None, (tmp_path / "killed.log").read_text()[-2000:]
+        time.sleep(0.05)
+    psutil.Process(killed.pid).children()[-1].kill()
+    assert killed.wait(timeout=300) == 0, (tmp_path / "killed.log").read_text()[-2000:]
+    log = (tmp_path / "killed.log").read_text()
+    assert "resumed at step" in log, log[-2000:]
+    one, two = (
+        torch.load(tmp_path / f / "checkpoints/step_00000016.pt", weights_only=True)
+        for f in ("whole", "killed")
+    )
+    for part in ("network", "ema"):
+        assert all(torch.equal(value, two[part][name]) for name, value in one[part].items())
 
 
 def test_without_torchrun_it_says_so(tiny_cohort: Path, tmp_path: Path) -> None:

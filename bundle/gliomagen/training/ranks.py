@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import GliomaGenError
@@ -29,8 +32,16 @@ def join_group(device: torch.device) -> None:
             "training ..., or leave this overlay out"
         )
     cuda = device.type == "cuda"
+    # torchrun keeps one store over its restarts: without a prefix, processes would find the addresses of dead ones.
+    store, rank, world_size = next(rendezvous("env://", timeout=PATIENCE))
+    attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
     distributed.init_process_group(
-        "nccl" if cuda else "gloo", timeout=PATIENCE, device_id=device if cuda else None
+        "nccl" if cuda else "gloo",
+        store=PrefixStore(f"attempt {attempt}", store),
+        rank=rank,
+        world_size=world_size,
+        timeout=PATIENCE,
+        device_id=device if cuda else None,
     )
 
 
