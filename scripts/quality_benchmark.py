@@ -227,7 +227,7 @@ def judge(plan: Plan, sets: dict[str, Path], segmenter: Path) -> dict[str, dict[
         kinds: dict[str, dict[str, Any]] = {"first": {}}
         kinds |= {"second": {**second, "recipes": ["volume"]}} if plan.extractor else {}
     else:
-        kinds = {"first": {**second, "features": str(segmenter)}}
+        kinds = {"first": {**second, "features": str(segmenter), "extractor_planes": ["axial"]}}
     for kind, options in kinds.items():
         names = [n for n in sets if kind == "first" or not n.startswith("ours ") or n == "ours 10"]
         places = {n: plan.work / "judged" / kind / n for n in names}

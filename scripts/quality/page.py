@@ -22,7 +22,8 @@ Key = tuple[str, str, str, str]
 
 def rows(setting: Setting) -> dict[str, Key]:
     """Returns the scores of the table."""
-    view = "volume" if setting.own_features else "axial"
+    # The second extractor sees one contrast at a time.
+    of, view = ("all", "volume") if setting.own_features else ("each", "planes")
     features = {
         "FID": "fid",
         "KID": "kid",
@@ -31,7 +32,7 @@ def rows(setting: Setting) -> dict[str, Key]:
         "coverage": "coverage",
     }
     return {
-        **{title: ("volume", name, "all", view) for title, name in features.items()},
+        **{title: ("volume", name, of, view) for title, name in features.items()},
         "FID, texture": ("volume", "fid", "all", "texture"),
         "MS-SSIM between samples": ("volume", "ms_ssim between samples", "all", "slices"),
         **{f"Dice {region}": ("faithfulness", "dice", region, "") for region in ("WT", *setting.tissues)},
@@ -41,21 +42,30 @@ def rows(setting: Setting) -> dict[str, Key]:
 
 
 SECOND: dict[str, Key] = {
-    "FID, second extractor": ("volume", "fid", "all", "axial"),
-    "KID, second extractor": ("volume", "kid", "all", "axial"),
+    "FID, second extractor": ("volume", "fid", "each", "planes"),
+    "KID, second extractor": ("volume", "kid", "each", "planes"),
 }
 
 
 class Metrics:
     """The scores of a ``metrics.json``."""
 
-    def __init__(self, path: Path, tissues: Sequence[str]) -> None:
+    def __init__(self, path: Path, setting: Setting) -> None:
         self.scores = read_json(path)["scores"]
-        self.tissues = tissues
+        self.tissues, self.contrasts = setting.tissues, setting.contrasts
 
     def __call__(self, key: Key) -> dict[str, Any] | None:
-        """Returns a score; the number of scales at the end of its name does not matter."""
+        """Returns a score; the number of scales at the end of its name does not matter.
+
+        That of ``each`` is the mean over contrasts; its interval the mean of theirs, which are of the same patients.
+        """
         recipe, name, of, view = key
+        if of == "each":
+            found = [self((recipe, name, contrast, view)) for contrast in self.contrasts]
+            there = [score for score in found if score]
+            if len(there) < len(found):
+                return None
+            return {part: _mean([score[part] for score in there]) for part in ("estimate", "floor")}
         for score in self.scores:
             there = (score["recipe"], score["of"], score["view"]) == (recipe, of, view)
             if there and (score["name"] == name or score["name"].startswith(f"{name},")):
@@ -69,6 +79,18 @@ class Metrics:
         if not there:
             return float("nan"), float("nan")
         return tuple(sum(s[part]["value"] for s in there) / len(there) for part in ("estimate", "floor"))  # type: ignore[return-value]
+
+
+def _mean(parts: Sequence[Mapping[str, float | None] | None]) -> dict[str, float | None] | None:
+    if any(part is None for part in parts):
+        return None
+    there = [part for part in parts if part]
+
+    def mean(end: str) -> float | None:
+        values = [value for part in there if (value := part.get(end)) is not None]
+        return sum(values) / len(values) if len(values) == len(there) else None
+
+    return {end: mean(end) for end in ("value", "low", "high")}
 
 
 def _number(value: float | None, percent: bool = False) -> str:
@@ -99,8 +121,8 @@ def fidelity_table(plan: Any, judged: Mapping[str, Mapping[str, Path]]) -> list[
         "reference, longer": f"reference {3 * minutes:g}",
         "label painter": "painter",
     }
-    tissues = plan.setting.tissues
-    found = {title: Metrics(judged["first"][name], tissues) for title, name in columns.items()}
+    setting = plan.setting
+    found = {title: Metrics(judged["first"][name], setting) for title, name in columns.items()}
     lines = [
         "| | " + " | ".join(columns) + " | real against real |",
         "| --- |" + " --- |" * (len(columns) + 1),
@@ -138,7 +160,7 @@ def fidelity_table(plan: Any, judged: Mapping[str, Mapping[str, Path]]) -> list[
     row("mean Dice of the tissues, share of real scans'", [_number(a / b) for a, b in dice], "1")
     if "second" in judged:
         seconds = [
-            Metrics(judged["second"][name], tissues) if name in judged["second"] else None
+            Metrics(judged["second"][name], setting) if name in judged["second"] else None
             for name in columns.values()
         ]
         for title, key in SECOND.items():
@@ -183,7 +205,7 @@ def ladder_table(
     for name in judged["first"]:
         if not name.startswith("ours "):
             continue
-        metrics = Metrics(judged["first"][name], plan.setting.tissues)
+        metrics = Metrics(judged["first"][name], plan.setting)
         made = read_json(plan.work / "held-out sets" / name / "done.json")
         scores = [metrics(rows(plan.setting)[title]) for title in ("FID", "FID, texture")]
         point = {
@@ -209,7 +231,7 @@ def draw(
     path: Path,
 ) -> None:
     """Draws the figure: quality against time of sampling, of training, and what segmenters gain."""
-    tissues, fid = plan.setting.tissues, rows(plan.setting)["FID"]
+    setting, fid = plan.setting, rows(plan.setting)["FID"]
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4.6), layout="constrained")
     for heun, mark, name in ((0, "o-", "ours, Euler"), (1, "s--", "ours, Heun")):
         chosen = [p for p in points if p["heun"] == heun]
@@ -221,7 +243,7 @@ def draw(
     times = [plan.minutes, 3 * plan.minutes]
     reference = []
     for at in times:
-        metrics = Metrics(judged["first"][f"reference {at:g}"], tissues)
+        metrics = Metrics(judged["first"][f"reference {at:g}"], setting)
         made = read_json(plan.work / "held-out sets" / f"reference {at:g}" / "done.json")
         score = metrics(fid)
         reference.append(
@@ -237,15 +259,15 @@ def draw(
         xscale="log", yscale="log", xlabel="seconds of a volume, one core", ylabel="FID", title="Sampling"
     )
     for name, mark in (("ours", "o"), ("noise prediction", "s")):
-        at, score = plan.minutes, Metrics(judged["first"][f"{name} 10"], tissues)(fid)
+        at, score = plan.minutes, Metrics(judged["first"][f"{name} 10"], setting)(fid)
         middle.plot([at], [score["estimate"]["value"] if score else float("nan")], mark, label=name)
     middle.plot(times, [r[0] for r in reference], "^-", label="reference")
     middle.axhline(points[0]["floor"], color="grey", lw=1, label="real against real")
     middle.set(yscale="log", xlabel="minutes of training, one core", ylabel="FID", title="Training")
     labels, values, ends = [], [], []
-    for setting in ("full", "few"):
-        arms = {name: folders for name, folders in segmenters.items() if name.startswith(setting)}
-        for name, found in summary(arms, plan.setting.tissues, f"{setting}: real").items():
+    for size in ("full", "few"):
+        arms = {name: folders for name, folders in segmenters.items() if name.startswith(size)}
+        for name, found in summary(arms, setting.tissues, f"{size}: real").items():
             labels.append(name.replace("full", _patients(plan)).replace("few", str(FEW)))
             values.append(found["dice"].value)
             ends.append((found["dice"].value - found["dice"].low, found["dice"].high - found["dice"].value))

@@ -178,7 +178,23 @@ def test_other_peoples_extractors_can_be_used(
     assert done.returncode == 0, done.stdout + done.stderr
     content = read_json(tmp_path / "out" / "metrics.json")
     assert content["extractor"]["name"] == "good.pt"
-    assert any(score["view"] == "planes" and score["of"] == "t1c" for score in content["scores"])
+
+    def of_planes(content: dict[str, Any]) -> dict[str, float]:
+        found = [s for s in content["scores"] if (s["view"], s["of"]) == ("planes", "t1c")]
+        return {s["name"]: s["estimate"]["value"] for s in found}
+
+    every = of_planes(content)
+    assert {"fid", "kid", "precision", "coverage"} <= set(every)
+    done = bundle_run(
+        "evaluating",
+        "evaluate.yaml",
+        extractor=tmp_path / "good.pt",
+        extractor_planes="['axial']",
+        **settings,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    axial = of_planes(read_json(tmp_path / "out" / "metrics.json"))
+    assert axial["fid"] != every["fid"]  # measured anew, not taken from before
     done = bundle_run("evaluating", "evaluate.yaml", extractor=tmp_path / "wrong.pt", **settings)
     line = done.stderr.strip().splitlines()[-1]
     assert done.returncode != 0 and "wrong.pt" in line and "(B, F)" in line, done.stderr

@@ -82,6 +82,10 @@ def test_a_volume_extractor_sees_each_contrast(tmp_path: Path) -> None:
     found = ScriptedFeatures(**options, mean=0.2, deviation=0.5)(volume)
     for name, grey in zip(CONTRASTS, (0.2, 0.4, 0.6, 0.8), strict=True):
         np.testing.assert_allclose(found[name][VOLUME], [[(grey - 0.2) / 0.5] * 2 + [12]], rtol=1e-5)
+    slices = ScriptedFeatures(**{**options, "dims": 2, "size": None}, planes=["axial"])
+    assert slices.settings != ScriptedFeatures(**{**options, "dims": 2, "size": None}).settings
+    with pytest.raises(GliomaGenError, match="planes"):
+        ScriptedFeatures(**options, planes=["oblique"])
     with pytest.raises(GliomaGenError, match="choose 2"):
         ScriptedFeatures(**{**options, "dims": 4})
     (tmp_path / "text.pt").write_text("no network", encoding="utf-8")

@@ -38,6 +38,8 @@ class Extractor(Protocol):
     """What it is, for the record."""
     sha256: str
     """Of its weights, for the record."""
+    settings: dict[str, Any]
+    """What else its vectors hang on."""
 
     def __call__(self, volume: NDArray[Any]) -> dict[str, Views]:
         """Returns the views of a scan (C, X, Y, Z) in [0, 1], by contrast and for ``all``."""
@@ -79,6 +81,7 @@ class EncoderFeatures:
             )
         self.name = "encoder"
         self.sha256 = str(self.card["sha256"])
+        self.settings: dict[str, Any] = {}
         self.contrasts = tuple(contrasts)
         self.device = torch.device(device)
         self.precision = precision
@@ -191,6 +194,7 @@ class ScriptedFeatures:
         dims: 2 or 3.
         channels: It takes so many.
         size: Slices or volumes are resized to this (bilinear), if given.
+        planes: Slices of these; thick slices are fit to be looked at in the plane they were taken in alone.
         mean: Taken off each channel, after scaling to [0, 1].
         deviation: What each channel is divided by.
         central: Share of the slices of each plane that are taken, around the middle of the head.
@@ -209,6 +213,7 @@ class ScriptedFeatures:
         dims: int = 2,
         channels: int = 3,
         size: Sequence[int] | None = None,
+        planes: Sequence[str] = tuple(PLANES),
         mean: float | Sequence[float] = 0.0,
         deviation: float | Sequence[float] = 1.0,
         central: float = 0.4,
@@ -217,6 +222,8 @@ class ScriptedFeatures:
     ) -> None:
         if dims not in (2, 3):
             raise GliomaGenError(f"extractor dims {dims}: choose 2 (slices) or 3 (volumes)")
+        if not planes or not set(planes) <= set(PLANES):
+            raise GliomaGenError(f"extractor planes {list(planes)}: choose among {sorted(PLANES)}")
         if not Path(path).is_file():
             raise GliomaGenError(f"{path}: no extractor there; give a TorchScript file")
         self.device = torch.device(device)
@@ -230,9 +237,19 @@ class ScriptedFeatures:
         self.name, self.sha256 = self.path.name, file_sha256(path)
         self.contrasts, self.dims, self.channels = tuple(contrasts), dims, channels
         self.size = tuple(size) if size else None
+        self.planes = {plane: axis for plane, axis in PLANES.items() if plane in planes}
         self.mean, self.deviation = mean, deviation
         self.central, self.batch = central, batch
         self.features: int | None = None
+        self.settings = {
+            "dims": dims,
+            "channels": channels,
+            "size": self.size,
+            "planes": list(self.planes),
+            "mean": mean,
+            "deviation": deviation,
+            "central": central,
+        }
 
     @torch.inference_mode()
     def __call__(self, volume: NDArray[Any]) -> dict[str, Views]:
@@ -248,7 +265,7 @@ class ScriptedFeatures:
                 views[contrast] = {VOLUME: self._vectors(scan[number][None, None])}
                 continue
             views[contrast] = {}
-            for plane, axis in PLANES.items():
+            for plane, axis in self.planes.items():
                 slices = scan[number].movedim(axis, 0)  # (n, H, W)
                 views[contrast][plane] = self._vectors(
                     self._middle(slices, scan.movedim(axis + 1, 1))[:, None]

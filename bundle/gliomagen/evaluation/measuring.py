@@ -110,7 +110,7 @@ class Measurer:
         self.extractor, self.segment = extractor, segment
         self.fingerprint, self.inception = fingerprint, inception
         self.distance = distance
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "package_version": __version__,
             "contrasts": self.contrasts,
             "extractor": extractor.sha256 if extractor else None,
@@ -118,6 +118,8 @@ class Measurer:
             "fingerprint": fingerprint is not None,
             "inception": inception.sha256 if inception else None,
         }
+        if extractor and extractor.settings:
+            self.settings["extractor_settings"] = extractor.settings
 
     def path(self, what: str, files: ScanFiles) -> Path:
         """Returns where the results of a scan of a set stand."""

@@ -61,8 +61,8 @@ def volume_scores(
         for view in (VOLUME, TEXTURE):
             if view in views[contrast]:
                 _of_volumes(scores, real, synthetic, stand_in, contrast, view, draws=draws, seed=seed)
-        if set(PLANES) <= set(views[contrast]):
-            _of_planes(scores, real, synthetic, stand_in, contrast, draws=draws, seed=seed)
+        if planes := [plane for plane in PLANES if plane in views[contrast]]:
+            _of_planes(scores, real, synthetic, stand_in, contrast, planes, draws=draws, seed=seed)
 
 
 def _of_volumes(
@@ -108,19 +108,20 @@ def _of_planes(
     synthetic: Sequence[Measured],
     stand_in: Sequence[Measured],
     contrast: str,
+    planes: Sequence[str],
     *,
     draws: int,
     seed: int,
 ) -> None:
-    """2.5-D: slabs or slices in three planes, the mean of the three scores."""
-    tables = {plane: _scaled(real, synthetic, stand_in, contrast, plane) for plane in PLANES}
+    """2.5-D: slabs or slices in up to three planes, the mean of their scores."""
+    tables = {plane: _scaled(real, synthetic, stand_in, contrast, plane) for plane in planes}
     least = min(len(table) for plane in tables.values() for table, _ in plane)
     if least < 2:
         scores.leave_out(RECIPE, f"fid, kid of {contrast} in planes", "a plane has fewer than two vectors")
         return
     for name, measure, with_interval in (("fid", fid, None), ("kid", kid, kid_interval)):
         estimates, floors = [], []
-        for plane in PLANES:
+        for plane in planes:
             (a, groups_a), (b, groups_b), *rest = tables[plane]
             if with_interval is None:  # hundreds of decompositions for every interval: value only
                 estimates.append(interval(measure(a, b), []))
@@ -132,6 +133,15 @@ def _of_planes(
                 ]
         counts = (real, synthetic, least)
         _add(scores, name, contrast, "planes", _mean(estimates), _mean(floors) if floors else None, counts)
+    if least <= _NEAREST:
+        return
+    close: list[list[dict[str, float]]] = [  # of the synthetic set, of the stand-in
+        [prdc(table[0][0], table[n][0], nearest=_NEAREST) for table in tables.values()]
+        for n in range(1, 3 if stand_in else 2)
+    ]
+    for name in close[0][0]:
+        values = [_mean([interval(found[name], []) for found in sets]) for sets in close]
+        _add(scores, name, contrast, "planes", values[0], values[1] if stand_in else None, counts)
 
 
 def _scaled(
