@@ -7,14 +7,16 @@ from typing import Any
 import pytest
 import torch
 
-from gliomagen.diffusion.network import HaarUNet
+from gliomagen.diffusion.basis import HaarBasis
+from gliomagen.diffusion.network import HaarUNet, LabelPaint
 
-NOISY, GIVEN = 16, 4
+NOISY, GIVEN = 16, 8
 
 
 def network(dims: int = 3, **options: Any) -> HaarUNet:
     torch.manual_seed(0)
-    settings = {"out_channels": NOISY, "channels": [8, 8], "head_channels": 8, "groups": 4, **options}
+    settings = {"out_channels": NOISY, "channels": [8, 8], "head_channels": 8, "groups": 4, "num_labels": 1}
+    settings |= {"contrasts": NOISY // 2**dims, **options}
     return HaarUNet(spatial_dims=dims, noisy_channels=NOISY, condition_channels=GIVEN, **settings)
 
 
@@ -55,6 +57,20 @@ def test_grey_levels_come_with_the_weights() -> None:
     assert {"greys.centre", "greys.covariance"} <= net.state_dict().keys()
     x, t = inputs(3)
     assert net(torch.cat([x, torch.ones(2, 4, 8, 8, 8)], dim=1), t).shape == x[:, :NOISY].shape
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_paint_keeps_to_the_voxels_of_a_label(dims: int) -> None:
+    """A rim of one voxel must get its grey, and not its neighbours, whatever block of coefficients it runs through."""
+    basis = HaarBasis(spatial_dims=dims)
+    labels = (torch.rand(2, 3, *[8] * dims, generator=torch.Generator().manual_seed(3)) > 0.7).float()
+    greys = torch.randn(2, 3, 2, generator=torch.Generator().manual_seed(4))
+    places = [1] * dims
+    image = (labels[:, :, None] * greys.reshape(2, 3, 2, *places)).sum(1)
+    paint = LabelPaint(spatial_dims=dims, num_labels=3, contrasts=2)
+    coefficients = basis(labels).unflatten(1, (2**dims, 3))
+    painted = paint(coefficients, greys.flatten(1).reshape(2, 6, *places).expand(-1, -1, *[4] * dims))
+    torch.testing.assert_close(basis.inverse(painted), image)
 
 
 def test_all_of_the_detail_comes_through_a_narrow_first_level() -> None:

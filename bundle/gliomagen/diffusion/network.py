@@ -1,4 +1,4 @@
-"""The generator's network: a U-Net whose finest level is lean and sees the noisy coefficients twice."""
+"""The generator's network: a U-Net whose finest level is lean, with sharp label edges put in by a path of their own."""
 
 from __future__ import annotations
 
@@ -72,18 +72,54 @@ class Attention(nn.Module):
         return x + self.attention(tokens).transpose(1, 2).reshape(x.shape)
 
 
+class LabelPaint(nn.Module):
+    """Greys put where a label map says, its edges inside each Haar block kept.
+
+    A grey named once for a block, times the label's Haar coefficients there, is the transform of that grey on that
+    label's voxels. Before that a learnt kernel softens the label maps, each by its own, as the scanner does (the
+    partial volume of Van Leemput et al. 2003); it starts as none.
+
+    Args:
+        spatial_dims: 2 or 3.
+        num_labels: Labels without background, L.
+        contrasts: C.
+    """
+
+    def __init__(self, *, spatial_dims: int, num_labels: int, contrasts: int) -> None:
+        super().__init__()
+        self.num_labels, self.contrasts = num_labels, contrasts
+        self.bands = 2**spatial_dims
+        width = num_labels * self.bands
+        self.soften = Conv[Conv.CONV, spatial_dims](width, width, 3, padding=1, groups=num_labels, bias=False)
+        nn.init.dirac_(self.soften.weight, groups=num_labels)
+
+    def forward(self, labels: Tensor, greys: Tensor) -> Tensor:
+        """Returns the coefficients of what is painted, (B, bands * C, *S).
+
+        Args:
+            labels: (B, bands, L, *S) Haar coefficients of the label maps.
+            greys: (B, L * C, *S) of each label, position by position.
+        """
+        soft = self.soften(labels.transpose(1, 2).flatten(1, 2)).unflatten(1, (self.num_labels, self.bands))
+        colours = greys.unflatten(1, (self.num_labels, self.contrasts))
+        painted = soft[:, 0, :, None] * colours[:, 0, None]
+        for number in range(1, self.num_labels):
+            painted = torch.addcmul(painted, soft[:, number, :, None], colours[:, number, None])
+        return painted.flatten(1, 2)
+
+
 class HaarUNet(nn.Module):
     """A U-Net for Haar coefficients, whose cost lies where the anatomy is decided.
 
     The finest level holds most of the positions, so it is kept lean: the condition enters by a 1x1x1 convolution,
-    levels are joined by 2x2x2 convolutions of stride 2 and by sums. But removing a little noise asks for every
-    coefficient, and a level no wider than their number has no room for them beside what the others tell: so the last
-    convolutions see the noisy coefficients once more.
+    levels are joined by 2x2x2 convolutions of stride 2 and by sums. What a level no wider than the coefficients has
+    no room for goes around it: the last convolutions see the noisy coefficients once more, since removing a little
+    noise asks for all of them; and :class:`LabelPaint` puts in the edges of lesions.
 
     Args:
         spatial_dims: 2 or 3.
         noisy_channels: The first so many channels of the input are the noisy coefficients.
-        condition_channels: The others.
+        condition_channels: The others, in Haar bands; the first of each band are the labels.
         out_channels: Of the output.
         channels: Of each level, finest first; multiples of ``groups``, the last of ``head_channels``.
         blocks: Residual blocks of each level on the way down, and on the way up; the finest has one.
@@ -93,6 +129,7 @@ class HaarUNet(nn.Module):
         grey_levels: ``drawn``: the weights carry a distribution of them, and two more channels for each contrast tell
             those of the scan.
         contrasts: C.
+        num_labels: Labels without background, L.
         checkpointing: Blocks keep only their input for the backward pass and are run again there: less memory, a
             third more time.
 
@@ -114,6 +151,7 @@ class HaarUNet(nn.Module):
         groups: int = 8,
         grey_levels: str = "drawn",
         contrasts: int = 4,
+        num_labels: int = 5,
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -121,6 +159,8 @@ class HaarUNet(nn.Module):
         counts = [1] + [blocks] * (len(channels) - 1)
         self.noisy_channels = noisy_channels
         self.checkpointing = checkpointing
+        self.out_channels = out_channels
+        self.banded = condition_channels  # grey levels come after these, and have no bands
         self.greys = GreyDistribution(contrasts) if grey_levels == "drawn" else None
         if self.greys is not None:
             condition_channels += 2 * contrasts
@@ -156,7 +196,8 @@ class HaarUNet(nn.Module):
         self.norm_out = nn.GroupNorm(groups, first)
         self.last = convolution(first + noisy_channels, last_channels, 3, padding=1)
         self.last_time = nn.Linear(time_channels, last_channels)
-        self.out = convolution(last_channels, out_channels, 1)
+        self.paint = LabelPaint(spatial_dims=spatial_dims, num_labels=num_labels, contrasts=contrasts)
+        self.out = convolution(last_channels, out_channels + num_labels * contrasts, 1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
@@ -164,7 +205,7 @@ class HaarUNet(nn.Module):
         """Returns the output, (B, out_channels, *S).
 
         Args:
-            x: (B, noisy and condition channels, *S), every size a multiple of 2 ** (levels - 1).
+            x: (B, noisy, condition and grey level channels, *S), every size a multiple of 2 ** (levels - 1).
             timesteps: (B,), 0 to 1000.
             *_: Not used.
         """
@@ -185,8 +226,13 @@ class HaarUNet(nn.Module):
         hidden = torch.cat([functional.silu(self.norm_out(hidden)), noisy.to(hidden.dtype)], dim=1)
         told = self.last_time(time)
         hidden = self.last(hidden) + told.reshape(*told.shape, *[1] * (x.ndim - 2))
-        result: Tensor = self.out(functional.silu(hidden))
-        return result
+        result, greys = self.out(functional.silu(hidden)).tensor_split([self.out_channels], dim=1)
+        labels = condition[:, : self.banded].unflatten(1, (self.paint.bands, -1))[
+            :, :, : self.paint.num_labels
+        ]
+        painted = self.paint(labels, greys)
+        estimate, rest = result.tensor_split([self.noisy_channels], dim=1)
+        return torch.cat([estimate + painted, rest], dim=1)
 
     def _through(self, stage: nn.Module, hidden: Tensor, time: Tensor) -> Tensor:
         for block in stage.children():
