@@ -28,7 +28,8 @@ from quality.generators import NOISE, OURS, REFERENCE, Recipe, paint, synthesize
 from quality.runs import dataset_entries, once, run, side_by_side
 from quality.setting import Setting, learning, make_cohorts, phantoms, slices
 
-LADDER = (1, 2, 4, 8, 10, 16, 32)
+LADDER = (1, 2, 3, 4, 6, 8, 10, 16, 32)
+OTHER_SAMPLERS = {"euler": (4, 10, 32), "heun": (2, 5)}
 REFERENCE_STEPS, REFERENCE_LONGER = 8, 3
 """Of its 1000 sampling steps, so that it can be afforded; how many times as long it is also trained."""
 SEEDS = (0, 1, 2)
@@ -106,8 +107,9 @@ def held_out_sets(plan: Plan) -> dict[str, Path]:
     ours, noise = (weights_of(plan, recipe.name, plan.minutes) for recipe in (OURS, NOISE))
     for steps in LADDER:
         add(f"ours {steps}", OURS, ours, steps)
-    for steps in (3, 6):
-        add(f"ours heun {steps}", replace(OURS, sampler="heun"), ours, steps)
+    for sampler, some in OTHER_SAMPLERS.items():
+        for steps in some:
+            add(f"ours {sampler} {steps}", replace(OURS, sampler=sampler), ours, steps)
     for steps in (10, 100):
         add(f"noise prediction {steps}", NOISE, noise, steps)
     painted = plan.work / "held-out sets" / "painter"

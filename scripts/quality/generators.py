@@ -43,7 +43,7 @@ class Recipe:
     options: dict[str, Any] = field(default_factory=dict)
     pace_steps: int = 40
     cools: bool = True
-    sampler: str = "euler"
+    sampler: str = "multistep"
 
 
 OURS = Recipe(name="ours", train=("train",), sample=("synthesize",))

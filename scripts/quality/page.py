@@ -198,7 +198,7 @@ def _patients(plan: Any) -> str:
 
 def ladder_table(
     plan: Any, judged: Mapping[str, Mapping[str, Path]]
-) -> tuple[list[str], list[dict[str, float]]]:
+) -> tuple[list[str], list[dict[str, Any]]]:
     """Quality against network calls."""
     lines = ["| sampler | calls | seconds | FID | FID, texture | mean Dice |", "| --- |" + " --- |" * 5]
     points = []
@@ -209,7 +209,7 @@ def ladder_table(
         made = read_json(plan.work / "held-out sets" / name / "done.json")
         scores = [metrics(rows(plan.setting)[title]) for title in ("FID", "FID, texture")]
         point = {
-            "heun": float("heun" in name),
+            "sampler": name.split()[1].capitalize() if len(name.split()) == 3 else "Multistep",
             "calls": made["network_calls"],
             "seconds": made["volume_s"],
             "fid": scores[0]["estimate"]["value"] if scores[0] else float("nan"),
@@ -219,22 +219,23 @@ def ladder_table(
         }
         points.append(point)
         cells = [_number(point[part]) for part in ("calls", "seconds", "fid", "texture", "dice")]
-        lines.append(f"| {'Heun' if point['heun'] else 'Euler'} | " + " | ".join(cells) + " |")
+        lines.append(f"| {point['sampler']} | " + " | ".join(cells) + " |")
     return lines, points
 
 
 def draw(
     plan: Any,
     judged: Mapping[str, Mapping[str, Path]],
-    points: Sequence[Mapping[str, float]],
+    points: Sequence[Mapping[str, Any]],
     segmenters: Mapping[str, Sequence[Path]],
     path: Path,
 ) -> None:
     """Draws the figure: quality against time of sampling, of training, and what segmenters gain."""
     setting, fid = plan.setting, rows(plan.setting)["FID"]
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4.6), layout="constrained")
-    for heun, mark, name in ((0, "o-", "ours, Euler"), (1, "s--", "ours, Heun")):
-        chosen = [p for p in points if p["heun"] == heun]
+    for sampler, mark in (("Multistep", "o-"), ("Heun", "s--"), ("Euler", "x:")):
+        chosen = [p for p in points if p["sampler"] == sampler]
+        name = f"ours, {sampler}"
         left.plot([p["seconds"] for p in chosen], [p["fid"] for p in chosen], mark, label=name)
         for p in chosen:
             left.annotate(

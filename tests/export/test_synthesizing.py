@@ -133,7 +133,7 @@ def test_the_manifest_names_parents_and_weights(made: Path, masks: Path, weights
     for line in lines:
         assert line["weights_sha256"] == file_sha256(weights) and line["synthetic"] is True
         assert line["mask_sha256"] == file_sha256(masks / line["mask"])
-        assert (line["seed"], line["sampler"], line["steps"], line["network_calls"]) == (0, "euler", 1, 1)
+        assert (line["seed"], line["sampler"], line["steps"], line["network_calls"]) == (0, "multistep", 1, 1)
     assert (
         lines[0].items() >= {**PARENTS, "policy": "transplant", "parameters": {"shift_mm": [1, 2, 3]}}.items()
     )

@@ -30,7 +30,7 @@ class SynthesisInferer(Inferer):
         contrasts: Channels of the output, C.
         num_labels: Labels without background, L.
         steps: Intervals of the sampling grid.
-        sampler: ``euler``, ``heun`` or, for the reference recipe, ``ancestral``.
+        sampler: ``multistep``, ``euler``, ``heun`` or, for the reference recipe, ``ancestral``.
         guidance: Classifier-free guidance scale; 1 costs one network call a step.
         seed: Noise depends on this and the case's id, and on nothing else.
         precision: ``bf16`` or ``fp32``.
@@ -50,7 +50,7 @@ class SynthesisInferer(Inferer):
         contrasts: int = 4,
         num_labels: int = 5,
         steps: int = 10,
-        sampler: str = "euler",
+        sampler: str = "multistep",
         guidance: float = 1.0,
         seed: int = 0,
         precision: str = "fp32",
