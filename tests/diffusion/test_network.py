@@ -32,18 +32,22 @@ def test_it_starts_at_zero(dims: int) -> None:
     assert output.shape == (2, NOISY, *[8] * dims) and not output.any()
 
 
-@pytest.mark.parametrize("part", ["noisy", "condition", "time", "far away"])
+@pytest.mark.parametrize("part", ["noisy", "condition", "time", "grey levels", "far away"])
 def test_everything_it_is_told_matters(part: str) -> None:
     """A path left unconnected would only show as poorer samples."""
-    net = network(2, grey_levels="fixed", channels=[8, 8, 8])
+    net = network(2, grey_levels="drawn", channels=[8, 8, 8])
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    (x, t), changed = inputs(2), inputs(2)[0]
+    x, t = inputs(2)
+    x = torch.cat([x, torch.ones(2, 2 * NOISY // 4, 8, 8)], dim=1)
+    changed = x.clone()
     before = net(x, t)
     if part == "noisy":
         changed[:, 0] += 1
     elif part == "condition":
         changed[:, NOISY] += 1
+    elif part == "grey levels":
+        changed[:, NOISY + GIVEN] += 1
     elif part == "far away":
         changed[:, NOISY, 7, 7] += 5
     after = net(changed, t + (part == "time") * 100)

@@ -127,7 +127,8 @@ class HaarUNet(nn.Module):
         head_channels: Of each head of the attention at the coarsest level.
         groups: Of the normalization.
         grey_levels: ``drawn``: the weights carry a distribution of them, and two more channels for each contrast tell
-            those of the scan.
+            those of the scan, the same at every position: they act as the time does, since a normalization would take
+            most of a constant away.
         contrasts: C.
         num_labels: Labels without background, L.
         checkpointing: Blocks keep only their input for the backward pass and are run again there: less memory, a
@@ -162,8 +163,6 @@ class HaarUNet(nn.Module):
         self.out_channels = out_channels
         self.banded = condition_channels  # grey levels come after these, and have no bands
         self.greys = GreyDistribution(contrasts) if grey_levels == "drawn" else None
-        if self.greys is not None:
-            condition_channels += 2 * contrasts
         first, deepest = channels[0], channels[-1]
         self.width = first
         time_channels = 4 * first
@@ -173,9 +172,9 @@ class HaarUNet(nn.Module):
                 spatial_dims=spatial_dims, channels=width, time_channels=time_channels, groups=groups
             )
 
-        self.time = nn.Sequential(
-            nn.Linear(first, time_channels), nn.SiLU(), nn.Linear(time_channels, time_channels), nn.SiLU()
-        )
+        self.time_in = nn.Linear(first, time_channels)
+        self.time = nn.Sequential(nn.SiLU(), nn.Linear(time_channels, time_channels), nn.SiLU())
+        self.grey_in = nn.Linear(2 * contrasts, time_channels) if self.greys is not None else None
         self.noisy_in = convolution(noisy_channels, first, 3, padding=1)
         self.condition_in = convolution(condition_channels, first, 1)
         self.down = nn.ModuleList(
@@ -209,8 +208,13 @@ class HaarUNet(nn.Module):
             timesteps: (B,), 0 to 1000.
             *_: Not used.
         """
-        time = self.time(get_timestep_embedding(timesteps, self.width).to(x.dtype))
-        noisy, condition = x[:, : self.noisy_channels], x[:, self.noisy_channels :]
+        noisy, condition, levels = x.tensor_split(
+            [self.noisy_channels, self.noisy_channels + self.banded], dim=1
+        )
+        time = self.time_in(get_timestep_embedding(timesteps, self.width).to(x.dtype))
+        if self.grey_in is not None:
+            time = time + self.grey_in(levels.flatten(2)[..., 0])
+        time = self.time(time)
         hidden = self.noisy_in(noisy) + self.condition_in(condition)
         kept: list[Tensor] = []
         for level, stage in enumerate(self.down):
@@ -227,9 +231,7 @@ class HaarUNet(nn.Module):
         told = self.last_time(time)
         hidden = self.last(hidden) + told.reshape(*told.shape, *[1] * (x.ndim - 2))
         result, greys = self.out(functional.silu(hidden)).tensor_split([self.out_channels], dim=1)
-        labels = condition[:, : self.banded].unflatten(1, (self.paint.bands, -1))[
-            :, :, : self.paint.num_labels
-        ]
+        labels = condition.unflatten(1, (self.paint.bands, -1))[:, :, : self.paint.num_labels]
         painted = self.paint(labels, greys)
         estimate, rest = result.tensor_split([self.noisy_channels], dim=1)
         return torch.cat([estimate + painted, rest], dim=1)
