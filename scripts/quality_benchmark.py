@@ -4,7 +4,7 @@ python scripts/quality_benchmark.py --work FOLDER [--minutes 60] [--jobs 2] [--e
 python scripts/quality_benchmark.py --work FOLDER --slices TCGA-LGG-SLICES --extractor FILE
 
 Phantoms: 200 training patients, 48 held out, 64x64x48 at 3 mm. Ours, our network with noise prediction, and the
-reference recipe are trained for the same time, each on one thread; the reference also for three times as long. Then
+reference recipe are trained for the same time, each on one thread; the reference also for twice as long. Then
 fidelity, mask faithfulness, diversity, copies, and what segmenters gain, with the whole cohort and with ten patients.
 Everything is seeded; rerunning continues. Writes ``bundle/docs/quality.md`` and ``quality.png``.
 """
@@ -30,8 +30,10 @@ from quality.setting import Setting, learning, make_cohorts, phantoms, slices
 
 LADDER = (1, 2, 3, 4, 6, 8, 10, 16, 32)
 OTHER_SAMPLERS = {"euler": (4, 10, 32), "heun": (2, 5)}
-REFERENCE_STEPS, REFERENCE_LONGER = 8, 3
-"""Of its 1000 sampling steps, so that it can be afforded; how many times as long it is also trained."""
+REFERENCE_STEPS = 4
+"""Of its 1000 sampling steps, so that it can be afforded."""
+REFERENCE_TIMES = (0.25, 0.5, 1, 2)
+"""Of the time all are trained for: when the reference is looked at. At the last two it also makes scans."""
 SEEDS = (0, 1, 2)
 
 
@@ -58,6 +60,11 @@ class Plan:
     extractor: Path | None
 
     @property
+    def reference_minutes(self) -> list[float]:
+        """Times at which the reference is looked at; of the last two it also makes scans."""
+        return [part * self.minutes for part in REFERENCE_TIMES]
+
+    @property
     def full(self) -> Path:
         """The cohort."""
         return self.work / "full"
@@ -70,7 +77,7 @@ class Plan:
 
 def train_generators(plan: Plan) -> None:
     """Trains all of them; the longest first."""
-    times = {"reference": [plan.minutes, REFERENCE_LONGER * plan.minutes]}
+    times = {"reference": plan.reference_minutes}
     tasks: dict[str, Callable[[], None]] = {}
     shared: dict[str, Any] = {"overlays": plan.setting.generator, "contrasts": list(plan.setting.contrasts)}
     for recipe in (REFERENCE, OURS, NOISE):
@@ -101,8 +108,7 @@ def held_out_sets(plan: Plan) -> dict[str, Path]:
             synthesize, recipe, weights, plan.full, folder, steps=steps, section="validation", **shared
         )
 
-    longer = REFERENCE_LONGER * plan.minutes
-    for minutes in (longer, plan.minutes):
+    for minutes in plan.reference_minutes[:-3:-1]:
         add(f"reference {minutes:g}", REFERENCE, weights_of(plan, "reference", minutes), REFERENCE_STEPS)
     ours, noise = (weights_of(plan, recipe.name, plan.minutes) for recipe in (OURS, NOISE))
     for steps in LADDER:

@@ -118,7 +118,7 @@ def fidelity_table(plan: Any, judged: Mapping[str, Mapping[str, Path]]) -> list[
         "noise prediction": "noise prediction 10",
         "noise prediction, 100 calls": "noise prediction 100",
         "reference": f"reference {minutes:g}",
-        "reference, longer": f"reference {3 * minutes:g}",
+        "reference, longer": f"reference {plan.reference_minutes[-1]:g}",
         "label painter": "painter",
     }
     setting = plan.setting
@@ -142,7 +142,7 @@ def fidelity_table(plan: Any, judged: Mapping[str, Mapping[str, Path]]) -> list[
             ("noise prediction", "noise prediction", minutes),
             ("noise prediction, 100 calls", "noise prediction", minutes),
             ("reference", "reference", minutes),
-            ("reference, longer", "reference", 3 * minutes),
+            ("reference, longer", "reference", plan.reference_minutes[-1]),
         )
     }
     facts = {title: read_json(path) for title, path in times.items()}
@@ -196,6 +196,15 @@ def _patients(plan: Any) -> str:
     return str(len({case["patient"] for case in datalist(plan.full, contrasts=())}))
 
 
+def reference_table(plan: Any) -> list[str]:
+    """Whether the reference has learnt anything yet."""
+    lines = ["| minutes of training | steps | validation loss |", "| --- | --- | --- |"]
+    for minutes in plan.reference_minutes:
+        facts = read_json(plan.work / "reference" / f"{minutes:g}" / "done.json")
+        lines.append(f"| {minutes:g} | {facts['steps']} | {_number(facts['validation_loss'])} |")
+    return lines
+
+
 def ladder_table(
     plan: Any, judged: Mapping[str, Mapping[str, Path]]
 ) -> tuple[list[str], list[dict[str, Any]]]:
@@ -241,7 +250,7 @@ def draw(
             left.annotate(
                 f"{p['calls']:.0f}", (p["seconds"], p["fid"]), xytext=(4, 4), textcoords="offset points"
             )
-    times = [plan.minutes, 3 * plan.minutes]
+    times = plan.reference_minutes[-2:]
     reference = []
     for at in times:
         metrics = Metrics(judged["first"][f"reference {at:g}"], setting)
@@ -301,6 +310,10 @@ def write(plan: Any, judged: dict[str, dict[str, Path]], segmenters: dict[str, l
         "Segmenters, tested on the held-out scans; mean Dice over tissues, patients and three seeds:",
         "",
         *downstream_table(plan, segmenters),
+        "",
+        "The reference over time; its loss is the mean error of the noise it names, 0.8 if it names none:",
+        "",
+        *reference_table(plan),
         "",
         "Steps of sampling:",
         "",
