@@ -19,6 +19,7 @@ MIN_CASES = 5
 """Fewer cases on a side say nothing of a distribution."""
 
 _NEAREST = 5  # neighbours of precision and recall
+_FAR = 10.0  # standard deviations
 _BETTER = {"fid": "lower", "kid": "lower", "precision": "higher", "recall": "higher"}
 _BETTER |= {"density": "", "coverage": "higher"}
 
@@ -154,14 +155,15 @@ def _scaled(
     """Vectors and patients of each set that is not empty, each feature standardized by the real one.
 
     An encoder's channels differ in size by orders of magnitude; as they are, a few would decide alone, and the kernel
-    of KID wants vectors of about unit size.
+    of KID wants vectors of about unit size. What lies far outside is cut off at ten standard deviations, or a feature
+    that real scans hardly ever show would.
     """
     sets = [features(scans, contrast, view) for scans in (real, synthetic, stand_in) if scans]
     middle, size = sets[0][0].mean(0), sets[0][0].std(0)
     size = np.where(
         size > 1e-6 * max(float(size.max()), 1e-12), size, np.inf
     )  # what never varies tells nothing
-    return [((table - middle) / size, groups) for table, groups in sets]
+    return [(((table - middle) / size).clip(-_FAR, _FAR), groups) for table, groups in sets]
 
 
 def _mean(estimates: Sequence[Estimate]) -> Estimate:
