@@ -76,11 +76,11 @@ class Plan:
 
 
 def train_generators(plan: Plan) -> None:
-    """Trains all of them."""
+    """Trains all of them; the longest first."""
     times = {"reference": plan.reference_minutes}
     tasks: dict[str, Callable[[], None]] = {}
     shared: dict[str, Any] = {"overlays": plan.setting.generator, "contrasts": list(plan.setting.contrasts)}
-    for recipe in (OURS, REFERENCE, NOISE):
+    for recipe in (REFERENCE, OURS, NOISE):
         minutes = times.get(recipe.name, [plan.minutes])
         options = plan.setting.reference if recipe is REFERENCE else {"augment": 0.0}
         tasks[recipe.name] = partial(
