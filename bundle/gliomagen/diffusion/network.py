@@ -127,8 +127,7 @@ class HaarUNet(nn.Module):
         head_channels: Of each head of the attention at the coarsest level.
         groups: Of the normalization.
         grey_levels: ``drawn``: the weights carry a distribution of them, and two more channels for each contrast tell
-            those of the scan, the same at every position: they act as the time does, since a normalization would take
-            most of a constant away.
+            those of the scan, the same at every position: they act as the time does.
         contrasts: C.
         num_labels: Labels without background, L.
         checkpointing: Blocks keep only their input for the backward pass and are run again there: less memory, a
