@@ -156,6 +156,9 @@ def fidelity_table(plan: Any, judged: Mapping[str, Mapping[str, Path]]) -> list[
         scores = [metrics(key) for metrics in found.values()]
         floor = next((score["floor"] for score in scores if score), None)
         row(title, [_cell(score and score["estimate"], percent) for score in scores], _cell(floor, percent))
+        if title == "FID" and floor:
+            above = [score["estimate"]["value"] - floor["value"] if score else None for score in scores]
+            row("FID above real against real", [_number(value) for value in above])
     dice = [metrics.faithfulness() for metrics in found.values()]
     row("mean Dice of the tissues, share of real scans'", [_number(a / b) for a, b in dice], "1")
     if "second" in judged:
