@@ -120,6 +120,14 @@ def test_reference_recipe(label: torch.Tensor) -> None:
     assert torch.equal(pred, reference(label, network(3, factor=1), case_ids=["a", "b"]))
 
 
+def test_detail_of_other_bands_is_refused() -> None:
+    """A 3-D setting on slices would go to the wrong contrasts without a word."""
+    flow = RectifiedFlow(detail_rms=[0.3, 0.2, 0.2, 0.14, 0.2, 0.14, 0.14, 0.1])
+    made = SynthesisInferer(basis=HaarBasis(spatial_dims=2), process=flow, steps=1)
+    with pytest.raises(GliomaGenError, match="8 numbers for 4 bands"):
+        made(torch.ones(1, 1, 16, 16), network(2, factor=4))
+
+
 def test_wrong_size_is_named() -> None:
     with pytest.raises(GliomaGenError, match=r"\(16, 20, 16\) is not a multiple of 16"):
         inferer()(torch.zeros(1, 1, 16, 20, 16), network(3, factor=8))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..errors import GliomaGenError
 from .basis import Basis
 from .condition import Condition
 from .greys import black_and_white
@@ -25,6 +26,9 @@ class Denoiser:
 
     Attributes:
         network_calls: Forward passes so far.
+
+    Raises:
+        GliomaGenError: The process has ``detail_rms`` of another number of bands than the basis.
     """
 
     def __init__(
@@ -36,6 +40,11 @@ class Denoiser:
         condition: Condition,
         guidance: float = 1.0,
     ) -> None:
+        told = getattr(process, "detail_rms", ())
+        if told and len(told) != basis.factor:
+            raise GliomaGenError(
+                f"detail_rms: {len(told)} numbers for {basis.factor} bands; give one for each band, or [] for none"
+            )
         self.network = network
         self.process = process
         self.guidance = guidance
