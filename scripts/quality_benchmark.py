@@ -1,12 +1,13 @@
 """How good are the volumes for what they cost? The generator against the published recipe, for the same training time.
 
-python scripts/quality_benchmark.py --work FOLDER [--minutes 60] [--jobs 2] [--extractor FILE]
+python scripts/quality_benchmark.py --work FOLDER [--part scans|segmenters] [--extractor FILE]
 python scripts/quality_benchmark.py --work FOLDER --slices TCGA-LGG-SLICES --extractor FILE
 
-Phantoms: 200 training patients, 48 held out, 64x64x48 at 3 mm. Ours, our network with noise prediction, and the
-reference recipe are trained for the same time, each on one thread; the reference also for twice as long. Then
-fidelity, mask faithfulness, diversity, copies, and what segmenters gain, with the whole cohort and with ten patients.
-Everything is seeded; rerunning continues. Writes ``bundle/docs/quality.md`` and ``quality.png``.
+Phantoms: 200 training patients, 48 held out, 64x64x48 at 3 mm. The part ``scans`` trains ours, our network with noise
+prediction, and the reference recipe for the same time, each on one thread, the reference also for twice as long, and
+judges fidelity, mask faithfulness, diversity and copies of what they make of held-out label maps. The part
+``segmenters`` is what segmenters gain from ours, with the whole cohort and with ten patients. Everything is seeded;
+rerunning continues. Writes ``bundle/docs/quality-<experiment>.json``, its picture and its place in ``quality.md``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 
 from gliomagen.cohort.datalist import datalist
 from gliomagen.errors import GliomaGenError
-from quality import page
+from quality import facts, page
 from quality.downstream import arm, train_segmenter
 from quality.generators import NOISE, OURS, REFERENCE, Recipe, paint, synthesize, train
 from quality.runs import dataset_entries, once, run, side_by_side
@@ -65,6 +66,11 @@ class Plan:
         return [part * self.minutes for part in REFERENCE_TIMES]
 
     @property
+    def reference_steps(self) -> int:
+        """Of the reference's sampling."""
+        return REFERENCE_STEPS
+
+    @property
     def full(self) -> Path:
         """The cohort."""
         return self.work / "full"
@@ -75,19 +81,21 @@ class Plan:
         return self.work / "few"
 
 
-def train_generators(plan: Plan) -> None:
-    """Trains all of them; the longest first."""
-    times = {"reference": plan.reference_minutes}
+def train_generators(plan: Plan, part: str) -> None:
+    """Trains those of a part; the longest first."""
     tasks: dict[str, Callable[[], None]] = {}
     shared: dict[str, Any] = {"overlays": plan.setting.generator, "contrasts": list(plan.setting.contrasts)}
-    for recipe in (REFERENCE, OURS, NOISE):
-        minutes = times.get(recipe.name, [plan.minutes])
+    for recipe in (REFERENCE, OURS, NOISE) if part == "scans" else (OURS,):
+        minutes = plan.reference_minutes if recipe is REFERENCE else [plan.minutes]
         options = plan.setting.reference if recipe is REFERENCE else {"augment": 0.0}
         tasks[recipe.name] = partial(
             train, recipe, learning(plan.full), plan.work / recipe.name, minutes, **shared, **options
         )
-    few = plan.work / "ours, ten patients"
-    tasks[few.name] = partial(train, OURS, learning(plan.few), few, [plan.minutes / 2], **shared, augment=0.3)
+    if part == "segmenters":
+        few = plan.work / "ours, ten patients"
+        tasks[few.name] = partial(
+            train, OURS, learning(plan.few), few, [plan.minutes / 2], **shared, augment=0.3
+        )
     side_by_side(tasks, plan.jobs)
 
 
@@ -179,27 +187,37 @@ def train_segmenters(plan: Plan, sets: dict[str, Path]) -> dict[str, list[Path]]
         arms[f"{name}: real and ours"] = arm(real, ours)
         arms[f"{name}: painter"] = arm([], painted)
         arms[f"{name}: real and painter"] = arm(real, painted)
-    tasks, folders = {}, {}
-    for name, cases in arms.items():
-        places = [plan.work / "segmenters" / name.replace(":", "") / f"{seed}" for seed in SEEDS]
-        folders[name] = places
-        for seed, place in zip(SEEDS, places, strict=True):
-            cohort = plan.full if name.startswith("full") else plan.few
-            tasks[f"{name}, seed {seed}"] = partial(
-                train_segmenter,
-                plan.setting,
-                cohort,
-                cases,
-                place,
-                seed=seed,
-                max_steps=plan.segmenter_steps,
-            )
-    side_by_side(tasks, plan.jobs)
-    return folders
+    side_by_side(
+        {
+            f"{name}, seed {seed}": partial(train_arm, plan, name, cases, seed)
+            for name, cases in arms.items()
+            for seed in SEEDS
+        },
+        plan.jobs,
+    )
+    return {name: [segmenter_folder(plan, name, seed) for seed in SEEDS] for name in arms}
 
 
-def judge(plan: Plan, sets: dict[str, Path], segmenter: Path) -> dict[str, dict[str, Path]]:
+def segmenter_folder(plan: Plan, name: str, seed: int) -> Path:
+    """Returns where an arm's segmenter is."""
+    return plan.work / "segmenters" / name.replace(":", "") / f"{seed}"
+
+
+def train_arm(plan: Plan, name: str, cases: list[dict[str, Any]], seed: int) -> None:
+    """Trains one segmenter of an arm."""
+    cohort = plan.full if name.startswith("full") else plan.few
+    folder = segmenter_folder(plan, name, seed)
+    train_segmenter(plan.setting, cohort, cases, folder, seed=seed, max_steps=plan.segmenter_steps)
+
+
+def judge(plan: Plan, sets: dict[str, Path]) -> dict[str, dict[str, Path]]:
     """Evaluates the held-out sets, by our features and by the second extractor; returns their metrics.json."""
+    segmenter = segmenter_folder(plan, "full: real", SEEDS[0]) / "run" / "model.pt"
+    if (
+        not plan.setting.own_features
+    ):  # there, one that was trained on the training patients measures faithfulness
+        real = datalist(plan.full, "training", plan.setting.contrasts)
+        train_arm(plan, "full: real", real, SEEDS[0])
 
     def evaluate(dataset: Path, folder: Path, like: Path | None, **options: Any) -> None:
         def go() -> dict[str, Any]:
@@ -254,40 +272,60 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--part", choices=["scans", "segmenters"], help="or both")
     parser.add_argument("--slices", type=Path, help="real thick slices, in place of phantoms")
     parser.add_argument("--patients", type=int, default=200, help="phantoms to train on")
     parser.add_argument("--held-out", type=int, help="patients; 48 phantoms, or 19 of the real ones")
-    parser.add_argument("--minutes", type=float, default=60.0, help="of each generator's training")
+    parser.add_argument("--minutes", type=float, default=30.0, help="of each generator's training")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, of one thread each")
-    parser.add_argument("--label-maps", type=int, default=400, help="in each training set")
-    parser.add_argument("--segmenter-steps", type=int, default=1000)
+    parser.add_argument("--label-maps", type=int, default=200, help="in each training set")
+    parser.add_argument("--segmenter-steps", type=int, default=500)
     parser.add_argument(
         "--extractor", type=Path, help="a second one, TorchScript, of slices in three channels"
     )
     given = vars(parser.parse_args())
-    scans, patients, held_out = (given.pop(name) for name in ("slices", "patients", "held_out"))
+    scans, patients, held_out, part = (given.pop(name) for name in ("slices", "patients", "held_out", "part"))
     setting = slices(scans, held_out or 19) if scans else phantoms(patients, held_out or 48)
     plan = Plan(setting=setting, **{**given, "work": given["work"].absolute()})
+    options = f" --minutes {plan.minutes:g}" + (" --slices FOLDER" if scans else "")
+    options += " --extractor FILE" if plan.extractor else ""
     try:
         if not setting.own_features and not plan.extractor:
             raise GliomaGenError(
                 "--slices: give an --extractor too; the network that judges knows phantoms alone"
             )
-        print("1/6 cohorts", flush=True)
+        print("cohorts", flush=True)
         make_cohorts(setting, plan.full, plan.few, plan.jobs)
-        print("2/6 generators", flush=True)
-        train_generators(plan)
-        print("3/6 data sets of held-out label maps", flush=True)
-        sets_of_held_out = held_out_sets(plan)
-        print("4/6 data sets of varied label maps", flush=True)
-        sets = training_sets(plan)
-        print("5/6 segmenters", flush=True)
-        segmenters = train_segmenters(plan, sets)
-        print("6/6 judging", flush=True)
-        judged = judge(plan, sets_of_held_out, segmenters["full: real"][0] / "run" / "model.pt")
+        for name, measure in PARTS.items():
+            if part in (None, name):
+                print(f"{name}: generators", flush=True)
+                train_generators(plan, name)
+                found = facts.record(setting.name, name, measure(plan))
+                print(page.write(setting.name, found, options))
     except GliomaGenError as error:
         sys.exit(f"error: {error}")
-    print(page.write(plan, judged, segmenters))
+
+
+def measure_scans(plan: Plan) -> dict[str, Any]:
+    """Returns what the generators' scans are worth."""
+    print("scans: of held-out label maps", flush=True)
+    sets = held_out_sets(plan)
+    print("scans: judging", flush=True)
+    return facts.scans(plan, judge(plan, sets))
+
+
+def measure_segmenters(plan: Plan) -> dict[str, Any]:
+    """Returns what segmenters gain."""
+    print("segmenters: data sets of varied label maps", flush=True)
+    sets = training_sets(plan)
+    print("segmenters: training", flush=True)
+    return facts.segmenters(plan, train_segmenters(plan, sets))
+
+
+PARTS: dict[str, Callable[[Plan], dict[str, Any]]] = {
+    "scans": measure_scans,
+    "segmenters": measure_segmenters,
+}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The page of the quality benchmark: one table, one figure, and what they rest on."""
+"""The page of the quality benchmark: tables and a figure, made of the numbers in ``bundle/docs/quality-*.json`` alone."""
 
 from __future__ import annotations
 
@@ -8,321 +8,210 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
-from gliomagen import BUNDLE_ROOT, __version__
-from gliomagen.cohort.datalist import datalist
-from gliomagen.evaluation.intervals import Estimate
-from gliomagen.files import read_json, written_whole
+from gliomagen.files import written_whole
 
-from .downstream import summary
-from .setting import FEW, Setting
+from .facts import DOCS
 
-DOCS = Path(BUNDLE_ROOT) / "docs"
-Key = tuple[str, str, str, str]
+Facts = Mapping[str, Any]
+NOT_YET = "Not run to the end yet."
 
 
-def rows(setting: Setting) -> dict[str, Key]:
-    """Returns the scores of the table."""
-    # The second extractor sees one contrast at a time.
-    of, view = ("all", "volume") if setting.own_features else ("each", "planes")
-    features = {
-        "FID": "fid",
-        "KID": "kid",
-        "precision": "precision",
-        "recall": "recall",
-        "coverage": "coverage",
-    }
-    return {
-        **{title: ("volume", name, of, view) for title, name in features.items()},
-        "FID, texture": ("volume", "fid", "all", "texture"),
-        "MS-SSIM between samples": ("volume", "ms_ssim between samples", "all", "slices"),
-        **{f"Dice {region}": ("faithfulness", "dice", region, "") for region in ("WT", *setting.tissues)},
-        "HD95 WT, mm": ("faithfulness", "hd95_mm", "WT", ""),
-        "suspected copies": ("privacy", "suspected copies", "all", ""),
-    }
-
-
-SECOND: dict[str, Key] = {
-    "FID, second extractor": ("volume", "fid", "each", "planes"),
-    "KID, second extractor": ("volume", "kid", "each", "planes"),
-}
-
-
-class Metrics:
-    """The scores of a ``metrics.json``."""
-
-    def __init__(self, path: Path, setting: Setting) -> None:
-        self.scores = read_json(path)["scores"]
-        self.tissues, self.contrasts = setting.tissues, setting.contrasts
-
-    def __call__(self, key: Key) -> dict[str, Any] | None:
-        """Returns a score; the number of scales at the end of its name does not matter.
-
-        That of ``each`` is the mean over contrasts; its interval the mean of theirs, which are of the same patients.
-        """
-        recipe, name, of, view = key
-        if of == "each":
-            found = [self((recipe, name, contrast, view)) for contrast in self.contrasts]
-            there = [score for score in found if score]
-            if len(there) < len(found):
-                return None
-            return {part: _mean([score[part] for score in there]) for part in ("estimate", "floor")}
-        for score in self.scores:
-            there = (score["recipe"], score["of"], score["view"]) == (recipe, of, view)
-            if there and (score["name"] == name or score["name"].startswith(f"{name},")):
-                return dict(score)
-        return None
-
-    def faithfulness(self) -> tuple[float, float]:
-        """Returns mean Dice over the tissues, of the synthetic scans and of the real ones."""
-        found = [self(("faithfulness", "dice", tissue, "")) for tissue in self.tissues]
-        there = [score for score in found if score]
-        if not there:
-            return float("nan"), float("nan")
-        return tuple(sum(s[part]["value"] for s in there) / len(there) for part in ("estimate", "floor"))  # type: ignore[return-value]
-
-
-def _mean(parts: Sequence[Mapping[str, float | None] | None]) -> dict[str, float | None] | None:
-    if any(part is None for part in parts):
-        return None
-    there = [part for part in parts if part]
-
-    def mean(end: str) -> float | None:
-        values = [value for part in there if (value := part.get(end)) is not None]
-        return sum(values) / len(values) if len(values) == len(there) else None
-
-    return {end: mean(end) for end in ("value", "low", "high")}
-
-
-def _number(value: float | None, percent: bool = False) -> str:
+def number(value: float | None, percent: bool = False) -> str:
+    """Returns three digits, or nothing."""
     if value is None or value != value:
         return ""
     return f"{100 * value:.1f} %" if percent else f"{value:.3g}"
 
 
-def _cell(estimate: Mapping[str, Any] | None, percent: bool = False) -> str:
+def cell(estimate: Mapping[str, Any] | None, percent: bool = False) -> str:
+    """Returns a number and its interval."""
     if not estimate:
         return ""
-    low, high = (_number(estimate.get(end), percent) for end in ("low", "high"))
-    return _number(estimate["value"], percent) + (f" ({low} to {high})" if low and high else "")
+    low, high = (number(estimate.get(end), percent) for end in ("low", "high"))
+    return number(estimate["value"], percent) + (f" ({low} to {high})" if low and high else "")
 
 
-def _estimate(found: Estimate) -> str:
-    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+def _three(estimate: Mapping[str, float]) -> str:
+    return "{value:.3f} ({low:.3f} to {high:.3f})".format(**estimate)
 
 
-def fidelity_table(plan: Any, judged: Mapping[str, Mapping[str, Path]]) -> list[str]:
-    """Every generator beside the floor."""
-    minutes = plan.minutes
-    columns = {
-        "ours": "ours 10",
-        "noise prediction": "noise prediction 10",
-        "noise prediction, 100 calls": "noise prediction 100",
-        "reference": f"reference {minutes:g}",
-        "reference, longer": f"reference {plan.reference_minutes[-1]:g}",
-        "label painter": "painter",
-    }
-    setting = plan.setting
-    found = {title: Metrics(judged["first"][name], setting) for title, name in columns.items()}
+def scans_table(facts: Facts) -> list[str]:
+    """Every generator beside real against real."""
+    columns, floor = facts["columns"], facts["floor"]
     lines = [
         "| | " + " | ".join(columns) + " | real against real |",
         "| --- |" + " --- |" * (len(columns) + 1),
     ]
 
-    def made(name: str) -> dict[str, Any]:
-        path = plan.work / "held-out sets" / name / "done.json"
-        return dict(read_json(path)) if path.is_file() else {}
+    def row(title: str, cells: Sequence[str], real: str = "") -> None:
+        lines.append(f"| {title} | " + " | ".join([*cells, real]) + " |")
 
-    def row(title: str, cells: Sequence[str], floor: str = "") -> None:
-        lines.append(f"| {title} | " + " | ".join([*cells, floor]) + " |")
+    def plain(title: str, name: str, scale: float = 1) -> None:
+        values = (column[name] for column in columns.values())
+        row(title, [number(value / scale) if value else "" for value in values])
 
-    times = {
-        title: plan.work / recipe / f"{at:g}" / "done.json"
-        for title, recipe, at in (
-            ("ours", "ours", minutes),
-            ("noise prediction", "noise prediction", minutes),
-            ("noise prediction, 100 calls", "noise prediction", minutes),
-            ("reference", "reference", minutes),
-            ("reference, longer", "reference", plan.reference_minutes[-1]),
-        )
-    }
-    facts = {title: read_json(path) for title, path in times.items()}
-    row("parameters, million", [_million(facts.get(t, {}).get("parameters")) for t in columns])
-    row("minutes of training", [_number(facts[t]["train_s"] / 60) if t in facts else "" for t in columns])
-    row("training steps", [str(facts[t]["steps"]) if t in facts else "" for t in columns])
-    row("network calls of a volume", [str(made(name).get("network_calls", "")) for name in columns.values()])
-    row("seconds of a volume", [_number(made(name).get("volume_s")) for name in columns.values()])
-    for title, key in rows(plan.setting).items():
+    plain("parameters, million", "parameters", 1e6)
+    plain("minutes of training", "train_s", 60)
+    row("training steps", [str(column["steps"] or "") for column in columns.values()])
+    row("network calls of a volume", [str(column["calls"] or "") for column in columns.values()])
+    plain("seconds of a volume", "volume_s")
+    for title, real in floor.items():
         percent = title == "suspected copies"
-        scores = [metrics(key) for metrics in found.values()]
-        floor = next((score["floor"] for score in scores if score), None)
-        row(title, [_cell(score and score["estimate"], percent) for score in scores], _cell(floor, percent))
-        if title == "FID" and floor:
-            above = [score["estimate"]["value"] - floor["value"] if score else None for score in scores]
-            row("FID above real against real", [_number(value) for value in above])
-    dice = [metrics.faithfulness() for metrics in found.values()]
-    row("mean Dice of the tissues, share of real scans'", [_number(a / b) for a, b in dice], "1")
-    if "second" in judged:
-        seconds = [
-            Metrics(judged["second"][name], setting) if name in judged["second"] else None
-            for name in columns.values()
-        ]
-        for title, key in SECOND.items():
-            scores = [metrics(key) if metrics else None for metrics in seconds]
-            floor = next((score["floor"] for score in scores if score), None)
-            row(title, [_cell(score and score["estimate"]) for score in scores], _cell(floor))
+        scores = [column["scores"].get(title) for column in columns.values()]
+        row(title, [cell(score, percent) for score in scores], cell(real, percent))
+        if title == "FID":
+            above = [score["value"] - real["value"] if score else None for score in scores]
+            row("FID above real against real", [number(value) for value in above])
+    shares = [column["dice"] for column in columns.values()]
+    row(
+        "mean Dice of the tissues, share of real scans'",
+        [number(dice["value"] / dice["real"]) if dice["value"] and dice["real"] else "" for dice in shares],
+        "1",
+    )
     return lines
 
 
-def _million(count: int | None) -> str:
-    return f"{count / 1e6:.1f}" if count else ""
-
-
-def downstream_table(plan: Any, segmenters: Mapping[str, Sequence[Path]]) -> list[str]:
+def segmenters_table(facts: Facts) -> list[str]:
     """What segmenters gain."""
     lines = [
         "| patients | trained on | Dice | share of real alone | gain over real alone |",
         "| --- |" + " --- |" * 4,
     ]
-    for setting, title in (("full", _patients(plan)), ("few", str(FEW))):
-        arms = {name: folders for name, folders in segmenters.items() if name.startswith(setting)}
-        for name, found in summary(arms, plan.setting.tissues, f"{setting}: real").items():
-            what = name.partition(": ")[2]
-            base = what == "real"
-            cells = [_estimate(found["dice"])] + [
-                "" if base else _estimate(found[part]) for part in ("share", "gain")
-            ]
-            lines.append(f"| {title} | {what} | " + " | ".join(cells) + " |")
+    for patients, arms in facts["arms"].items():
+        for name, found in arms.items():
+            others = ["", ""] if name == "real" else [_three(found["share"]), _three(found["gain"])]
+            lines.append(f"| {patients} | {name} | " + " | ".join([_three(found["dice"]), *others]) + " |")
     return lines
 
 
-def _patients(plan: Any) -> str:
-    return str(len({case["patient"] for case in datalist(plan.full, contrasts=())}))
-
-
-def reference_table(plan: Any) -> list[str]:
+def reference_table(facts: Facts) -> list[str]:
     """Whether the reference has learnt anything yet."""
     lines = ["| minutes of training | steps | validation loss |", "| --- | --- | --- |"]
-    for minutes in plan.reference_minutes:
-        facts = read_json(plan.work / "reference" / f"{minutes:g}" / "done.json")
-        lines.append(f"| {minutes:g} | {facts['steps']} | {_number(facts['validation_loss'])} |")
+    for at in facts["reference"]:
+        lines.append(f"| {at['minutes']:g} | {at['steps']} | {number(at['validation_loss'])} |")
     return lines
 
 
-def ladder_table(
-    plan: Any, judged: Mapping[str, Mapping[str, Path]]
-) -> tuple[list[str], list[dict[str, Any]]]:
+def ladder_table(facts: Facts) -> list[str]:
     """Quality against network calls."""
-    lines = ["| sampler | calls | seconds | FID | FID, texture | mean Dice |", "| --- |" + " --- |" * 5]
-    points = []
-    for name in judged["first"]:
-        if not name.startswith("ours "):
-            continue
-        metrics = Metrics(judged["first"][name], plan.setting)
-        made = read_json(plan.work / "held-out sets" / name / "done.json")
-        scores = [metrics(rows(plan.setting)[title]) for title in ("FID", "FID, texture")]
-        point = {
-            "sampler": name.split()[1].capitalize() if len(name.split()) == 3 else "Multistep",
-            "calls": made["network_calls"],
-            "seconds": made["volume_s"],
-            "fid": scores[0]["estimate"]["value"] if scores[0] else float("nan"),
-            "texture": scores[1]["estimate"]["value"] if scores[1] else float("nan"),
-            "dice": metrics.faithfulness()[0],
-            "floor": scores[0]["floor"]["value"] if scores[0] else float("nan"),
-        }
-        points.append(point)
-        cells = [_number(point[part]) for part in ("calls", "seconds", "fid", "texture", "dice")]
-        lines.append(f"| {point['sampler']} | " + " | ".join(cells) + " |")
-    return lines, points
+    lines = ["| sampler | calls | seconds | FID | KID | FID, texture | mean Dice |", "| --- |" + " --- |" * 6]
+    for point in facts["ladder"]:
+        cells = [str(point["calls"]), number(point["volume_s"])]
+        cells += [cell(point["scores"].get(title)) for title in ("FID", "KID", "FID, texture")]
+        lines.append(f"| {point['sampler']} | " + " | ".join([*cells, number(point["dice"]["value"])]) + " |")
+    return lines
 
 
-def draw(
-    plan: Any,
-    judged: Mapping[str, Mapping[str, Path]],
-    points: Sequence[Mapping[str, Any]],
-    segmenters: Mapping[str, Sequence[Path]],
-    path: Path,
-) -> None:
-    """Draws the figure: quality against time of sampling, of training, and what segmenters gain."""
-    setting, fid = plan.setting, rows(plan.setting)["FID"]
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4.6), layout="constrained")
-    for sampler, mark in (("Multistep", "o-"), ("Heun", "s--"), ("Euler", "x:")):
-        chosen = [p for p in points if p["sampler"] == sampler]
-        name = f"ours, {sampler}"
-        left.plot([p["seconds"] for p in chosen], [p["fid"] for p in chosen], mark, label=name)
-        for p in chosen:
-            left.annotate(
-                f"{p['calls']:.0f}", (p["seconds"], p["fid"]), xytext=(4, 4), textcoords="offset points"
-            )
-    times = plan.reference_minutes[-2:]
-    reference = []
-    for at in times:
-        metrics = Metrics(judged["first"][f"reference {at:g}"], setting)
-        made = read_json(plan.work / "held-out sets" / f"reference {at:g}" / "done.json")
-        score = metrics(fid)
-        reference.append(
-            (
-                score["estimate"]["value"] if score else float("nan"),
-                made["volume_s"],
-                metrics.faithfulness()[0],
-            )
-        )
-    left.plot([r[1] for r in reference], [r[0] for r in reference], "^", label="reference")
-    left.axhline(points[0]["floor"], color="grey", lw=1, label="real against real")
-    left.set(
-        xscale="log", yscale="log", xlabel="seconds of a volume, one core", ylabel="FID", title="Sampling"
-    )
-    for name, mark in (("ours", "o"), ("noise prediction", "s")):
-        at, score = plan.minutes, Metrics(judged["first"][f"{name} 10"], setting)(fid)
-        middle.plot([at], [score["estimate"]["value"] if score else float("nan")], mark, label=name)
-    middle.plot(times, [r[0] for r in reference], "^-", label="reference")
-    middle.axhline(points[0]["floor"], color="grey", lw=1, label="real against real")
-    middle.set(yscale="log", xlabel="minutes of training, one core", ylabel="FID", title="Training")
-    labels, values, ends = [], [], []
-    for size in ("full", "few"):
-        arms = {name: folders for name, folders in segmenters.items() if name.startswith(size)}
-        for name, found in summary(arms, setting.tissues, f"{size}: real").items():
-            labels.append(name.replace("full", _patients(plan)).replace("few", str(FEW)))
-            values.append(found["dice"].value)
-            ends.append((found["dice"].value - found["dice"].low, found["dice"].high - found["dice"].value))
-    right.barh(labels, values, xerr=list(zip(*ends, strict=True)), color="#5b8fb0")
-    right.invert_yaxis()
-    right.set(xlabel="Dice on held-out real scans", title="Segmenters trained on")
-    left.legend()
-    middle.legend()
+def draw(scans: Facts | None, segmenters: Facts | None, path: Path) -> None:
+    """Draws what there is: quality against time of sampling and of training, and what segmenters gain."""
+    count = 2 * bool(scans) + bool(segmenters)
+    figure, panels = plt.subplots(1, count, figsize=(5 * count, 4.6), layout="constrained", squeeze=False)
+    rest = list(panels[0])
+    if scans:
+        _draw_scans(scans, rest.pop(0), rest.pop(0))
+    if segmenters:
+        _draw_segmenters(segmenters, rest.pop(0))
     with written_whole(path) as beside:
         figure.savefig(beside, format="png", dpi=130)
     plt.close(figure)
 
 
-def write(plan: Any, judged: dict[str, dict[str, Path]], segmenters: dict[str, list[Path]]) -> Path:
-    """Writes the experiment's part of the page, and its figure."""
-    name = plan.setting.name
+def _fid(found: Facts) -> float:
+    score = found["scores"].get("FID")
+    return float(score["value"]) if score else float("nan")
+
+
+def _draw_scans(facts: Facts, sampling: Any, training: Any) -> None:
+    columns, floor = facts["columns"], facts["floor"].get("FID")
+    for sampler, mark in (("Multistep", "o-"), ("Heun", "s--"), ("Euler", "x:")):
+        chosen = [point for point in facts["ladder"] if point["sampler"] == sampler]
+        seconds, fids = [p["volume_s"] for p in chosen], [_fid(p) for p in chosen]
+        sampling.plot(seconds, fids, mark, label=f"ours, {sampler}")
+        for point, *at in zip(chosen, seconds, fids, strict=True):
+            sampling.annotate(str(point["calls"]), at, xytext=(4, 4), textcoords="offset points")
+    reference = [columns[name] for name in ("reference", "reference, longer")]
+    sampling.plot([r["volume_s"] for r in reference], [_fid(r) for r in reference], "^", label="reference")
+    for name, mark in (("ours", "o"), ("noise prediction", "s")):
+        training.plot([columns[name]["train_s"] / 60], [_fid(columns[name])], mark, label=name)
+    minutes = [r["train_s"] / 60 for r in reference]
+    training.plot(minutes, [_fid(r) for r in reference], "^-", label="reference")
+    for panel in (sampling, training):
+        if floor:
+            panel.axhline(floor["value"], color="grey", lw=1, label="real against real")
+        panel.legend()
+    sampling.set(
+        xscale="log", yscale="log", xlabel="seconds of a volume, one core", ylabel="FID", title="Sampling"
+    )
+    training.set(yscale="log", xlabel="minutes of training, one core", ylabel="FID", title="Training")
+
+
+def _draw_segmenters(facts: Facts, panel: Any) -> None:
+    arms = {
+        f"{patients}: {name}": found["dice"]
+        for patients, part in facts["arms"].items()
+        for name, found in part.items()
+    }
+    values = [dice["value"] for dice in arms.values()]
+    ends = [
+        [dice["value"] - dice["low"] for dice in arms.values()],
+        [dice["high"] - dice["value"] for dice in arms.values()],
+    ]
+    panel.barh(list(arms), values, xerr=ends, color="#5b8fb0")
+    panel.invert_yaxis()
+    panel.set(xlabel="Dice on held-out real scans", title="Segmenters trained on")
+
+
+def write(name: str, facts: Facts, options: str, docs: Path = DOCS) -> Path:
+    """Writes the experiment's part of the page, and its figure.
+
+    Args:
+        name: Of the experiment.
+        facts: ``scans``, ``segmenters`` or both, as ``facts.record`` keeps them.
+        options: Of the command, to be named.
+        docs: Where.
+    """
+    scans, segmenters = facts.get("scans"), facts.get("segmenters")
     picture = f"quality-{name.replace(' ', '-')}.png"
-    ladder, points = ladder_table(plan, judged)
-    draw(plan, judged, points, segmenters, DOCS / picture)
-    options = f" --minutes {plan.minutes:g}" + (" --extractor FILE" if plan.extractor else "")
-    options += "" if plan.setting.own_features else " --slices FOLDER"
+    draw(scans, segmenters, docs / picture)
     part = [
-        f"Made by `python scripts/quality_benchmark.py --work FOLDER{options}`, package {__version__}; one thread of "
-        "a CPU for each run.",
-        "",
-        *fidelity_table(plan, judged),
+        f"Made by `python scripts/quality_benchmark.py --work FOLDER{options}`; one thread of a CPU for each run; "
+        f"the numbers are in [quality-{name.replace(' ', '-')}.json](quality-{name.replace(' ', '-')}.json).",
         "",
         f"![Sampling, training, segmenters]({picture})",
         "",
-        "Segmenters, tested on the held-out scans; mean Dice over tissues, patients and three seeds:",
+        "### Scans",
         "",
-        *downstream_table(plan, segmenters),
-        "",
-        "The reference over time; its loss is the mean error of the noise it names, 0.8 if it names none:",
-        "",
-        *reference_table(plan),
-        "",
-        "Steps of sampling:",
-        "",
-        *ladder,
     ]
-    path, begin, end = DOCS / "quality.md", f"<!-- {name} -->", f"<!-- end of {name} -->"
+    if scans:
+        part += [
+            f"{scans['patients']} patients to train on, {scans['minutes']:g} minutes of one core for each generator, "
+            f"{scans['held_out']} held-out label maps; the reference sampled with {scans['reference_steps']} of its "
+            "1000 steps, so that it could be afforded.",
+            "",
+            *scans_table(scans),
+            "",
+            "The reference over time; its loss is the mean error of the noise it names, 0.8 if it names none:",
+            "",
+            *reference_table(scans),
+            "",
+            "Steps of sampling, ours:",
+            "",
+            *ladder_table(scans),
+        ]
+    else:
+        part += [NOT_YET]
+    part += ["", "### Segmenters", ""]
+    if segmenters:
+        part += [
+            f"Tested on {segmenters['held_out']} held-out real patients; mean Dice over tissues, patients and three seeds; "
+            f"{segmenters['segmenter_steps']} steps for every arm, {segmenters['label_maps']} varied label maps of each arm's "
+            f"own patients. Generators: {segmenters['minutes']:g} minutes of one core, half of it for the ten patients.",
+            "",
+            *segmenters_table(segmenters),
+        ]
+    else:
+        part += [NOT_YET]
+    path, begin, end = docs / "quality.md", f"<!-- {name} -->", f"<!-- end of {name} -->"
     text = path.read_text(encoding="utf-8") if path.is_file() else "# How good for the cost?\n"
     before, _, rest = text.partition(begin)
     after = rest.partition(end)[2] if rest else "\n"
