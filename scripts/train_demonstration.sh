@@ -13,7 +13,7 @@ run simulating phantoms --output_dir "$work/challenge" \
 run preparing prepare --dataset_dir "$work/challenge" --output_dir "$work/cohort" \
   --spatial_size "[64,64,48]" --voxel_mm "[3.0,3.0,3.0]" --validation_fraction 0.04
 run training train --dataset_dir "$work/cohort" --output_dir "$work/run" \
-  --max_steps 4500 --decay_from 1500 --cooldown 1200 --augment 0 --threads 1 \
+  --max_steps 5000 --decay_from 1500 --cooldown 1300 --augment 0 --threads 1 \
   --data_terms "procedural phantoms: no patient data; a demonstration, not for use on patients"
 
 cp "$work/run/model.pt" "$work/run/model.json" bundle/models/

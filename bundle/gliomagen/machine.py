@@ -8,6 +8,7 @@ import os
 from contextlib import AbstractContextManager
 
 import torch
+from torch import nn
 
 from .errors import GliomaGenError
 
@@ -68,19 +69,37 @@ def _has_bf16(device: torch.device) -> bool:
     return bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
 
 
-def bf16_error(device: torch.device) -> float:
-    """Returns the relative error of a 3-D convolution and its gradient in bfloat16 against float32."""
+def bf16_error(device: torch.device, layout: torch.memory_format = torch.contiguous_format) -> float:
+    """Returns the relative error of a 3-D convolution and its gradient in bfloat16 against float32.
+
+    Args:
+        device: Where.
+        layout: Of the kernel in memory.
+    """
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(1, 32, 12, 12, 12, generator=generator).to(device)
     kernel = (torch.randn(32, 32, 3, 3, 3, generator=generator) / 30).to(device)
     results = []
     for dtype in (torch.float32, torch.bfloat16):
         x = image.detach().to(dtype, copy=True).requires_grad_()
-        y = torch.nn.functional.conv3d(x, kernel.to(dtype), padding=1)
+        y = nn.functional.conv3d(x, kernel.to(dtype).contiguous(memory_format=layout), padding=1)
         y.float().square().mean().backward()
         assert x.grad is not None
         results.append(torch.cat([y.detach().float().flatten(), x.grad.float().flatten() * 1e4]))
     return float((results[1] - results[0]).norm() / results[0].norm())
+
+
+def lay_out(network: nn.Module, device: torch.device, precision: str) -> nn.Module:
+    """Returns a network that is only to predict with its 3-D convolutions laid out channels last, where that is faster.
+
+    So it is in bf16 on CPUs with matrix units (AMX), by a third; in fp32 it is slower.
+    """
+    flags = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    fast = device.type == "cpu" and precision == "bf16" and flags.get("amx_bf16")
+    if fast and any(value.ndim == 5 for value in network.parameters()):
+        if bf16_error(device, torch.channels_last_3d) < 0.02:
+            network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return network
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:

@@ -8,6 +8,7 @@ through them is followed; the table says so.
 from __future__ import annotations
 
 import json
+import math
 import resource
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from benchmarks.timing import seconds_of
 from gliomagen import BUNDLE_ROOT
 from gliomagen.diffusion.greys import fixed_greys
 from gliomagen.diffusion.objective import DenoisingInferer
-from gliomagen.machine import autocast, resolve_device, resolve_precision
+from gliomagen.machine import autocast, lay_out, resolve_device, resolve_precision
 from gliomagen.training.samples import NumberedDataset, StepSampler, step_loader
 from gliomagen.training.trainer import split_batch
 
@@ -100,7 +101,7 @@ def _bundle(task: Task) -> dict[str, Any]:
         return _training(task, device)
     config = _parsed(task)
     precision = _precision(task, str(config["precision"]), device)
-    network: nn.Module = config.get_parsed_content("network_def").to(device).eval()
+    network = lay_out(config.get_parsed_content("network_def").to(device).eval(), device, precision)
     inferer = config.get_parsed_content("inferer")
     inferer.precision = precision
     label = _label(task.size).to(device)
@@ -228,8 +229,8 @@ def _maisi(task: Task) -> dict[str, Any]:
         use_flash_attention=device.type == "cuda",  # MONAI has it for GPUs only
         include_spacing_input=True,
     )
-    network = network.to(device).eval()
-    latent = torch.randn(1, 4, *[-(-n // 4) for n in task.size], device=device)
+    network = lay_out(network.to(device).eval(), device, precision)
+    latent = torch.randn(1, 4, *_maisi_latents(task.size), device=device)
     spacing = torch.ones(1, 3, device=device)
     at = torch.full((1,), 500.0, device=device)
     found: dict[str, Any] = {"precision": precision, "parameters": _parameters(network), "contrasts": 1}
@@ -256,7 +257,7 @@ def _maisi(task: Task) -> dict[str, Any]:
         num_splits=1,
         dim_split=1,
     )
-    decoder = decoder.to(device).eval()
+    decoder = lay_out(decoder.to(device).eval(), device, precision)
 
     def sample(steps: int) -> Callable[[], object]:
         def run() -> None:
@@ -269,6 +270,14 @@ def _maisi(task: Task) -> dict[str, Any]:
         return run
 
     return found | _volume(sample, task.steps or 30, task.repeats)
+
+
+def _maisi_latents(size: tuple[int, int, int]) -> tuple[int, ...]:
+    """Returns the size of its latents, a quarter of the volume's; of another shape, but as many, where need be."""
+    for shape in (size, (size[0], size[1] * 3 // 2, size[2] * 2 // 3)):
+        if all(n % 32 == 0 for n in shape) and math.prod(shape) == math.prod(size):
+            return tuple(n // 4 for n in shape)
+    raise SystemExit(f"maisi: takes volumes of multiples of 32 voxels, which {size} cannot be brought to")
 
 
 def _label(size: Sequence[int]) -> Tensor:

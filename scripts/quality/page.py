@@ -203,7 +203,7 @@ def write(name: str, facts: Facts, options: str, docs: Path = DOCS) -> Path:
     part += ["", "### Segmenters", ""]
     if segmenters:
         part += [
-            f"Tested on {segmenters['held_out']} held-out real patients; mean Dice over tissues, patients and three seeds; "
+            f"Tested on {segmenters['held_out']} held-out real patients; mean Dice over tissues, patients and three seeds (painter: one); "
             f"{segmenters['segmenter_steps']} steps for every arm, {segmenters['label_maps']} varied label maps of each arm's "
             f"own patients. Generators: {segmenters['minutes']:g} minutes of one core, half of it for the ten patients.",
             "",

@@ -49,8 +49,8 @@ class Denoiser:
         self.process = process
         self.guidance = guidance
         self.network_calls = 0
-        self._given = self._channels(condition, basis)  # (B, Cc, *S')
-        self._nothing = self._channels(condition.empty(), basis) if guidance != 1.0 else None
+        self._given = _as_seen(self._channels(condition, basis))  # (B, Cc, *S')
+        self._nothing = _as_seen(self._channels(condition.empty(), basis)) if guidance != 1.0 else None
 
     def __call__(self, z: Tensor, t: Tensor) -> Tensor:
         """Returns the clean estimate w'.
@@ -80,6 +80,13 @@ class Denoiser:
     def output(self, z: Tensor, t: Tensor, given: Tensor | None = None) -> Tensor:
         """Returns the network's raw output, (B, Cw * process.outputs, *S'), in float32."""
         self.network_calls += 1
-        seen = torch.cat([self.process.network_input(z, t), self._given if given is None else given], dim=1)
+        noisy = _as_seen(self.process.network_input(z, t))
+        seen = torch.cat([noisy, _as_seen(self._given if given is None else given)], dim=1)
         output: Tensor = self.network(seen, self.process.network_time(t))
         return output.float()
+
+
+def _as_seen(image: Tensor) -> Tensor:
+    """The network's first convolution rounds to half precision under autocast: what is kept for it needs no more."""
+    kind = image.device.type
+    return image.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else image

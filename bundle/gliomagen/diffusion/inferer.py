@@ -14,7 +14,7 @@ from ..labels import HEAD
 from ..machine import autocast
 from ..randomness import torch_generator
 from .basis import Basis
-from .condition import Condition, make_condition
+from .condition import make_condition
 from .denoiser import Denoiser
 from .greys import GreyDistribution, fixed_greys, measure_greys, restore, standardize
 from .process import Process
@@ -110,8 +110,8 @@ class SynthesisInferer(Inferer):
                 f"volume size {tuple(label.shape[2:])} is not a multiple of 16; fit the geometry first"
             )
         cases = list(case_ids or [str(i) for i in range(len(label))])
-        known = {"labels_known": labels_known, "voxels": voxels, "voxels_known": voxels_known}
-        told = self.draw_greys(network, cases, label, greys, **known)
+        parts = {"labels_known": labels_known, "voxels": voxels, "voxels_known": voxels_known}
+        told = self.draw_greys(network, cases, label, greys, **parts)
         greys = fixed_greys(len(label), self.contrasts, self.data_range) if told is None else told
         greys = greys.to(label.device)
         condition = make_condition(
@@ -124,8 +124,20 @@ class SynthesisInferer(Inferer):
             greys=None if told is None else greys,
         )
         background = (label == 0) & (condition.labels_known > 0)
-        black = standardize(torch.zeros_like(condition.voxels), greys)
-        image = self._sample_image(network, condition, background, black, cases)
+        known, given = condition.voxels_known > 0, condition.voxels
+        if self.background_known:
+            black = standardize(given.new_zeros(*given.shape[:2], *[1] * (given.ndim - 2)), greys)
+            known, given = known | background, torch.where(background, black, given)
+        with autocast(label.device, self.precision):
+            denoiser = Denoiser(
+                network=network,
+                basis=self.basis,
+                process=self.process,
+                condition=condition,
+                guidance=self.guidance,
+            )
+        del condition  # as large as several volumes, and not needed beside what the denoiser took of it
+        image = self._sample_image(denoiser, known, given, cases)
         image = restore(image, greys).clamp(0, 1)
         if self.mask_background:
             image = torch.where(background, 0, image)
@@ -171,35 +183,18 @@ class SynthesisInferer(Inferer):
         normal = [torch.randn(2 * self.contrasts, generator=generator) for generator in generators]
         return distribution.draw(torch.stack(normal), greys.cpu())
 
-    def _sample_image(
-        self,
-        network: nn.Module,
-        condition: Condition,
-        background: Tensor,
-        black: Tensor,
-        cases: Sequence[str],
-    ) -> Tensor:
-        like = condition.voxels
+    def _sample_image(self, denoiser: Denoiser, known: Tensor, given: Tensor, cases: Sequence[str]) -> Tensor:
         generators = [torch_generator(self.seed, "noise", case) for case in cases]
 
         def noise() -> Tensor:
-            drawn = [torch.randn(tuple(like.shape[1:]), generator=generator) for generator in generators]
-            return self.basis(torch.stack(drawn).to(like.device))  # (B, Cw, *S')
+            drawn = [torch.randn(tuple(given.shape[1:]), generator=generator) for generator in generators]
+            return self.basis(torch.stack(drawn).to(given.device))  # (B, Cw, *S')
 
-        denoiser = Denoiser(
-            network=network,
-            basis=self.basis,
-            process=self.process,
-            condition=condition,
-            guidance=self.guidance,
-        )
-        known, given = condition.voxels_known > 0, condition.voxels
-        if self.background_known:
-            known, given = known | background, torch.where(background, black, given)
         denoise = self._keeping(known, given, denoiser)
+        network = denoiser.network
         was_training = network.training
         network.eval()
-        with autocast(like.device, self.precision):
+        with autocast(given.device, self.precision):
             clean = self._sample(denoise, noise(), self.process.grid(self.steps), noise)
         network.train(was_training)
         self.network_calls = denoiser.network_calls

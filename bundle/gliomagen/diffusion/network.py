@@ -17,6 +17,11 @@ from torch.utils.checkpoint import checkpoint
 from .greys import GreyDistribution
 
 
+def over_positions(values: Tensor, like: Tensor) -> Tensor:
+    """Shapes values of each channel, (B, C), to act at every position of (B, C, *S)."""
+    return values.reshape(*values.shape, *[1] * (like.ndim - 2))
+
+
 class ResidualBlock(nn.Module):
     """x + conv(silu(norm(conv(silu(norm(x)))) * (1 + a) + b)), a and b from the time (Dhariwal & Nichol 2021, eq. 6).
 
@@ -45,7 +50,7 @@ class ResidualBlock(nn.Module):
             x: (B, C, *S)
             time: (B, T)
         """
-        scale, shift = self.time(time).reshape(len(x), -1, *[1] * (x.ndim - 2)).chunk(2, dim=1)
+        scale, shift = over_positions(self.time(time), x).chunk(2, dim=1)
         hidden = self.conv_in(functional.silu(self.norm_in(x)))
         hidden = torch.addcmul(shift, self.norm_out(hidden), 1 + scale)
         result: Tensor = x + self.conv_out(functional.silu(hidden))
@@ -193,7 +198,8 @@ class HaarUNet(nn.Module):
         )
         self.norm_out = nn.GroupNorm(groups, first)
         self.last = convolution(first + noisy_channels, last_channels, 3, padding=1)
-        self.last_time = nn.Linear(time_channels, last_channels)
+        self.noisy_time = nn.Linear(time_channels, noisy_channels)
+        self.last_time = nn.Linear(time_channels, 2 * last_channels)
         self.paint = LabelPaint(spatial_dims=spatial_dims, num_labels=num_labels, contrasts=contrasts)
         self.out = convolution(last_channels, out_channels + num_labels * contrasts, 1)
         nn.init.zeros_(self.out.weight)
@@ -226,10 +232,12 @@ class HaarUNet(nn.Module):
             if level < len(self.finer):
                 hidden = self.finer[level](hidden) + kept.pop()
             hidden = self._through(stage, hidden, time)
-        hidden = torch.cat([functional.silu(self.norm_out(hidden)), noisy.to(hidden.dtype)], dim=1)
-        told = self.last_time(time)
-        hidden = self.last(hidden) + told.reshape(*told.shape, *[1] * (x.ndim - 2))
-        result, greys = self.out(functional.silu(hidden)).tensor_split([self.out_channels], dim=1)
+        # How much the noisy coefficients tell hangs on the time.
+        told = noisy.to(hidden.dtype) * (1 + over_positions(self.noisy_time(time), x))
+        hidden = self.last(torch.cat([functional.silu(self.norm_out(hidden)), told], dim=1))
+        scale, shift = over_positions(self.last_time(time), x).chunk(2, dim=1)
+        hidden = functional.silu(torch.addcmul(shift, hidden, 1 + scale))
+        result, greys = self.out(hidden).tensor_split([self.out_channels], dim=1)
         labels = condition.unflatten(1, (self.paint.bands, -1))[:, :, : self.paint.num_labels]
         painted = self.paint(labels, greys)
         estimate, rest = result.tensor_split([self.noisy_channels], dim=1)

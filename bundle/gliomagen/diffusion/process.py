@@ -72,7 +72,8 @@ class RectifiedFlow:
     ((1 - t) s)^2 / (((1 - t) s)^2 + t^2), the best linear estimate if f errs by s, independently of the noise (Wiener
     1949). A network whose first level is narrower than its input cannot make all fine detail: so under little noise
     detail passes by it, and where there is none (a falls) the noise does not. s^2 = 4 sigmoid(a - ln 3) detail_rms^2;
-    in the first band, the local mean, s = detail_rms, or a young network would rather pass noise than learn.
+    in the first band, the local mean, s^2 = sigmoid(a + ln 3) detail_rms^2, never more than that of ``detail_rms``, or
+    a young network would rather pass noise than learn.
 
     Args:
         shift: Odds of noise to signal at the median training time. Grows with the volume.
@@ -142,14 +143,18 @@ class RectifiedFlow:
             return output
         estimate, missed = output.chunk(2, dim=1)
         channels = z.shape[1] // len(self.detail_rms)  # of a band
-        size = _column(torch.tensor(self.detail_rms).repeat_interleave(channels), z).transpose(0, 1)
-        share = torch.cat(
-            [torch.ones_like(missed[:, :channels]), 4 * (missed[:, channels:] - math.log(3)).sigmoid()], 1
+        size = torch.tensor(self.detail_rms)
+        sure = torch.full_like(size, -math.log(3))  # added to a
+        sure[0] = math.log(3)
+        most = torch.full_like(size, 4.0)
+        most[0] = 1.0
+        sure, most = (
+            _column(v.repeat_interleave(channels), z).transpose(0, 1) for v in (sure, most * size**2)
         )
         t = _column(t, z)
-        power = share * ((1 - t) * size) ** 2
+        power = (missed + sure).sigmoid() * (most * (1 - t) ** 2)
         told = power / (power + t**2)  # c
-        return (1 - told) * estimate + told * z / (1 - t).clamp(min=1e-6)  # at t = 1 told is 0
+        return torch.lerp(estimate, z / (1 - t).clamp(min=1e-6), told)  # at t = 1 told is 0
 
     def residual(self, output: Tensor, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Returns the velocity error, (w' - w) / max(t, minimum_time)."""

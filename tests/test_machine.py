@@ -1,0 +1,36 @@
+"""What a machine is good for: a faster layout must not change what the network says."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from gliomagen.machine import autocast, bf16_error, lay_out
+
+CPU = torch.device("cpu")
+
+
+def _network(dims: int) -> nn.Module:
+    torch.manual_seed(0)
+    convolution = nn.Conv3d if dims == 3 else nn.Conv2d
+    return nn.Sequential(
+        convolution(8, 32, 3, padding=1), nn.GroupNorm(8, 32), nn.SiLU(), convolution(32, 8, 1)
+    )
+
+
+def test_a_faster_layout_says_the_same() -> None:
+    """Weights stay the same numbers, and predictions agree to half precision's rounding."""
+    image = torch.randn(1, 8, 12, 12, 12, generator=torch.Generator().manual_seed(0))
+    before, after = _network(3).eval(), lay_out(_network(3).eval(), CPU, "bf16")
+    assert all(torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True))
+    with torch.inference_mode(), autocast(CPU, "bf16"):
+        expected, found = before(image).float(), after(image).float()
+    assert torch.allclose(found, expected, atol=0.02 * float(expected.abs().max()))
+    assert abs(bf16_error(CPU, torch.channels_last_3d) - bf16_error(CPU)) < 0.01
+
+
+def test_networks_that_gain_nothing_stay_as_they_are() -> None:
+    """Single precision is slower channels last, and slices have no third dimension to lay out."""
+    for dims, precision in ((3, "fp32"), (2, "bf16")):
+        network = lay_out(_network(dims), CPU, precision)
+        assert all(parameter.is_contiguous() for parameter in network.parameters())
