@@ -17,6 +17,7 @@ from gliomagen.diffusion.greys import (
     measure_greys,
     restore,
     standardize,
+    within_range,
 )
 from gliomagen.diffusion.inferer import SliceInferer, SynthesisInferer
 from gliomagen.diffusion.process import RectifiedFlow
@@ -161,3 +162,25 @@ def test_a_volume_made_of_slices_is_one_scan() -> None:
     voxels = torch.rand(known.shape)
     completed = inferer(label, Flat(), case_ids=["a", "b"], voxels=voxels, voxels_known=known)
     assert torch.equal(completed[known], voxels[known])
+
+
+def test_samples_are_cut_off_where_scans_are() -> None:
+    """Noise close to black would leave holes of exactly 0 in the head, which no prepared scan has."""
+    dark = 0.05 + 0.05 * torch.randn(1, 2, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    dark[:, 1] = 1 - dark[:, 1]
+    head = torch.zeros(1, 1, 16, 16, 16)
+    head[..., 2:-2] = 1
+    inside = head[0, 0] > 0
+    assert (dark[0, 0][inside] < 0).float().mean() > 0.1
+    bent = within_range(dark, head)
+    low, high = bent[0, 0][inside], bent[0, 1][inside]
+    for cut, ends in (((low < 0), low), ((high > 1), high)):
+        assert 0.003 < cut.float().mean() < 0.007
+        assert ends.isfinite().all()
+    order = dark[0, 0][inside].argsort()
+    assert (low[order].diff() >= 0).all()
+    middle = (low > 0.06) & (low < 0.9)
+    assert torch.equal(low[middle], dark[0, 0][inside][middle])
+    assert torch.equal(bent[..., :2], dark[..., :2])
+    fine = 0.5 + 0.05 * dark
+    assert torch.equal(within_range(fine, head), fine)

@@ -65,6 +65,37 @@ def restore(image: Tensor, greys: Tensor) -> Tensor:
     return offset + scale * image
 
 
+def within_range(image: Tensor, where: Tensor, *, share: float = 0.005, tail: float = 0.1) -> Tensor:
+    """Returns an image whose darkest and brightest voxels are bent into [0, 1], as preparation leaves them, (B, C, *S).
+
+    A prepared scan is cut off at its 0.5th and 99.5th percentile: more of it is never black. Of a sample more may be,
+    since noise spreads what lies close to black. Where it is so, the outer greys are drawn in linearly, so that the
+    percentile comes to lie at the end; the order of greys stays.
+
+    Args:
+        image: (B, C, *S)
+        where: (B, 1, *S), the head.
+        share: Of the head, that is cut off at either end.
+        tail: Of the head, whose greys are moved at either end; twice what lies beyond it, if that is more.
+    """
+    result = image.clone()
+    for sample, inside in zip(result, where.to(torch.bool)[:, 0], strict=True):
+        count = int(inside.sum())
+        if count * share < 1:  # too few to tell
+            continue
+        for contrast in sample:
+            greys = contrast[inside]
+            for bright in (False, True):
+                depth = 1 - greys if bright else greys  # from the end in question
+                moved = max(tail, 2 * float((depth < 0).float().mean()))
+                end, knee = (depth.kthvalue(round(part * count)).values for part in (share, min(moved, 0.5)))
+                if end < 0 < knee:
+                    drawn = knee - (knee - depth) * (knee / (knee - end))
+                    greys = torch.where(depth < knee, 1 - drawn if bright else drawn, greys)
+            contrast[inside] = greys
+    return result
+
+
 def black_and_white(greys: Tensor) -> Tensor:
     """Returns where 0 and 1 lie in the network's range, (B, 2 C): how the network is told the grey levels."""
     mean, spread = greys.unbind(2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from ..randomness import torch_generator
 from .basis import Basis
 from .condition import make_condition
 from .denoiser import Denoiser
-from .greys import GreyDistribution, fixed_greys, measure_greys, restore, standardize
+from .greys import GreyDistribution, fixed_greys, measure_greys, restore, standardize, within_range
 from .process import Process
 from .samplers import sampler_named
 
@@ -40,7 +40,10 @@ class SynthesisInferer(Inferer):
 
     Attributes:
         network_calls: Forward passes of the last call.
+        network_dims: Axes that the network sees at once; 0: all.
     """
+
+    network_dims = 0
 
     def __init__(
         self,
@@ -104,30 +107,53 @@ class SynthesisInferer(Inferer):
             GliomaGenError: A size is not a multiple of 16.
         """
         label = torch.as_tensor(inputs).as_subclass(Tensor).round().long()  # MetaTensor slows every operation
-        bad = [size for size in label.shape[2:] if size % 16]
-        if bad:
+        sizes = label.shape[2 : 2 + self.network_dims] if self.network_dims else label.shape[2:]
+        if any(size % 16 for size in sizes):
             raise GliomaGenError(
                 f"volume size {tuple(label.shape[2:])} is not a multiple of 16; fit the geometry first"
             )
         cases = list(case_ids or [str(i) for i in range(len(label))])
         parts = {"labels_known": labels_known, "voxels": voxels, "voxels_known": voxels_known}
         told = self.draw_greys(network, cases, label, greys, **parts)
+        image = self._scan(label, network, cases, told, parts)
+        if told is not None and voxels is None and image.ndim == 5:
+            image = within_range(image, label > 0)
+        image = image.clamp(0, 1)
+        if self.mask_background:
+            background = label == 0
+            if labels_known is not None:
+                background = background & (labels_known > 0)
+            image = torch.where(background, 0, image)
+        if voxels is not None and voxels_known is not None:
+            image = torch.where(voxels_known.to(torch.bool), torch.as_tensor(voxels).to(image), image)
+        return image
+
+    def _scan(
+        self,
+        label: Tensor,
+        network: nn.Module,
+        cases: Sequence[str],
+        told: Tensor | None,
+        parts: Mapping[str, Tensor | None],
+    ) -> Tensor:
+        """Returns the contrasts as the network makes them, not yet cut off at black and white, (B, C, *S)."""
         greys = fixed_greys(len(label), self.contrasts, self.data_range) if told is None else told
         greys = greys.to(label.device)
+        voxels = parts["voxels"]
         condition = make_condition(
             label,
             num_labels=self.num_labels,
             contrasts=self.contrasts,
-            labels_known=labels_known,
+            labels_known=parts["labels_known"],
             voxels=None if voxels is None else standardize(torch.as_tensor(voxels), greys),
-            voxels_known=voxels_known,
+            voxels_known=parts["voxels_known"],
             greys=None if told is None else greys,
         )
-        background = (label == 0) & (condition.labels_known > 0)
-        known, given = condition.voxels_known > 0, condition.voxels
-        if self.background_known:
-            black = standardize(given.new_zeros(*given.shape[:2], *[1] * (given.ndim - 2)), greys)
-            known, given = known | background, torch.where(background, black, given)
+        known = (label == 0) & (condition.labels_known > 0) & self.background_known  # (B, 1, *S)
+        given = standardize(greys.new_zeros(*greys.shape[:2], *[1] * (label.ndim - 2)), greys)  # black
+        if voxels is not None:
+            given = torch.where(known, given, condition.voxels)
+            known = known | (condition.voxels_known > 0)
         with autocast(label.device, self.precision):
             denoiser = Denoiser(
                 network=network,
@@ -137,13 +163,20 @@ class SynthesisInferer(Inferer):
                 guidance=self.guidance,
             )
         del condition  # as large as several volumes, and not needed beside what the denoiser took of it
-        image = self._sample_image(denoiser, known, given, cases)
-        image = restore(image, greys).clamp(0, 1)
-        if self.mask_background:
-            image = torch.where(background, 0, image)
-        if voxels is not None and voxels_known is not None:
-            image = torch.where(voxels_known.to(torch.bool), torch.as_tensor(voxels).to(image), image)
-        return image
+        denoise = self._keeping(known, given, denoiser)
+        generators = [torch_generator(self.seed, "noise", case) for case in cases]
+
+        def noise() -> Tensor:
+            drawn = [torch.randn(self.contrasts, *label.shape[2:], generator=g) for g in generators]
+            return self.basis(torch.stack(drawn).to(label.device))  # (B, Cw, *S')
+
+        was_training = network.training
+        network.eval()
+        with autocast(label.device, self.precision):
+            clean = self._sample(denoise, noise(), self.process.grid(self.steps), noise)
+        network.train(was_training)
+        self.network_calls = denoiser.network_calls
+        return restore(self.basis.inverse(clean.float()), greys)
 
     def draw_greys(
         self,
@@ -183,23 +216,6 @@ class SynthesisInferer(Inferer):
         normal = [torch.randn(2 * self.contrasts, generator=generator) for generator in generators]
         return distribution.draw(torch.stack(normal), greys.cpu())
 
-    def _sample_image(self, denoiser: Denoiser, known: Tensor, given: Tensor, cases: Sequence[str]) -> Tensor:
-        generators = [torch_generator(self.seed, "noise", case) for case in cases]
-
-        def noise() -> Tensor:
-            drawn = [torch.randn(tuple(given.shape[1:]), generator=generator) for generator in generators]
-            return self.basis(torch.stack(drawn).to(given.device))  # (B, Cw, *S')
-
-        denoise = self._keeping(known, given, denoiser)
-        network = denoiser.network
-        was_training = network.training
-        network.eval()
-        with autocast(given.device, self.precision):
-            clean = self._sample(denoise, noise(), self.process.grid(self.steps), noise)
-        network.train(was_training)
-        self.network_calls = denoiser.network_calls
-        return self.basis.inverse(clean.float())
-
     def _keeping(
         self, known: Tensor, given: Tensor, denoiser: Denoiser
     ) -> Callable[[Tensor, Tensor], Tensor]:
@@ -223,41 +239,30 @@ class SliceInferer(SynthesisInferer):
     All slices of a volume have the same noise and grey levels, so that neighbours with like labels are alike.
     """
 
+    network_dims = 2
     slices_at_once = 16
 
-    def __call__(  # type: ignore[override]
+    def _scan(
         self,
-        inputs: Tensor,
+        label: Tensor,
         network: nn.Module,
-        *args: Any,
-        case_ids: Sequence[str] | None = None,
-        greys: Tensor | None = None,
-        **given: Any,
+        cases: Sequence[str],
+        told: Tensor | None,
+        parts: Mapping[str, Tensor | None],
     ) -> Tensor:
-        """Returns the contrasts, (B, C, X, Y, Z); everything else as in :class:`SynthesisInferer`."""
-        label = torch.as_tensor(inputs).as_subclass(Tensor)
-        known = {name: given.get(name) for name in ("labels_known", "voxels", "voxels_known")}
-        cases = list(case_ids or [str(i) for i in range(len(label))])
-        drawn = self.draw_greys(network, cases, label.round(), greys, **known)
         volumes = []
         for index, case in enumerate(cases):
-            parts = []
+            made = []
             for first in range(0, label.shape[-1], self.slices_at_once):
                 some = slice(first, first + self.slices_at_once)
                 here = {
-                    k: None if v is None else v[index, ..., some].movedim(-1, 0) for k, v in known.items()
+                    name: None if part is None else part[index, ..., some].movedim(-1, 0)
+                    for name, part in parts.items()
                 }
                 slices = label[index, ..., some].movedim(-1, 0)  # (slices, 1, X, Y)
-                parts.append(
-                    super().__call__(
-                        slices,
-                        network,
-                        case_ids=[case] * len(slices),
-                        greys=None if drawn is None else drawn[index].expand(len(slices), -1, -1),
-                        **here,
-                    )
-                )
-            volumes.append(torch.cat(parts).movedim(0, -1))
+                greys = None if told is None else told[index].expand(len(slices), -1, -1)
+                made.append(super()._scan(slices, network, [case] * len(slices), greys, here))
+            volumes.append(torch.cat(made).movedim(0, -1))
         return torch.stack(volumes)
 
 
