@@ -65,18 +65,18 @@ def restore(image: Tensor, greys: Tensor) -> Tensor:
     return offset + scale * image
 
 
-def within_range(image: Tensor, where: Tensor, *, share: float = 0.005, tail: float = 0.1) -> Tensor:
-    """Returns an image whose darkest and brightest voxels are bent into [0, 1], as preparation leaves them, (B, C, *S).
+def out_of_black(image: Tensor, where: Tensor, *, share: float = 0.005, tail: float = 0.1) -> Tensor:
+    """Returns an image of which no more is black than of a prepared scan, (B, C, *S).
 
-    A prepared scan is cut off at its 0.5th and 99.5th percentile: more of it is never black. Of a sample more may be,
-    since noise spreads what lies close to black. Where it is so, the outer greys are drawn in linearly, so that the
-    percentile comes to lie at the end; the order of greys stays.
+    A prepared scan is cut off at its 0.5th percentile: no more of it is black. Of a sample more may be, since noise
+    spreads what lies close to black. Where it is so, the darkest greys are drawn in linearly, so that this percentile
+    comes to lie at 0; the order of greys stays.
 
     Args:
-        image: (B, C, *S)
+        image: (B, C, *S), black at 0.
         where: (B, 1, *S), the head.
-        share: Of the head, that is cut off at either end.
-        tail: Of the head, whose greys are moved at either end; twice what lies beyond it, if that is more.
+        share: Of the head, that is cut off.
+        tail: Of the head, whose greys are moved; twice what lies below 0, if that is more.
     """
     result = image.clone()
     for sample, inside in zip(result, where.to(torch.bool)[:, 0], strict=True):
@@ -85,14 +85,11 @@ def within_range(image: Tensor, where: Tensor, *, share: float = 0.005, tail: fl
             continue
         for contrast in sample:
             greys = contrast[inside]
-            for bright in (False, True):
-                depth = 1 - greys if bright else greys  # from the end in question
-                moved = max(tail, 2 * float((depth < 0).float().mean()))
-                end, knee = (depth.kthvalue(round(part * count)).values for part in (share, min(moved, 0.5)))
-                if end < 0 < knee:
-                    drawn = knee - (knee - depth) * (knee / (knee - end))
-                    greys = torch.where(depth < knee, 1 - drawn if bright else drawn, greys)
-            contrast[inside] = greys
+            moved = max(tail, 2 * float((greys < 0).float().mean()))
+            end, knee = (greys.kthvalue(round(part * count)).values for part in (share, min(moved, 0.5)))
+            if end < 0 < knee:
+                drawn = knee - (knee - greys) * (knee / (knee - end))
+                contrast[inside] = torch.where(greys < knee, drawn, greys)
     return result
 
 

@@ -16,7 +16,7 @@ from ..randomness import torch_generator
 from .basis import Basis
 from .condition import make_condition
 from .denoiser import Denoiser
-from .greys import GreyDistribution, fixed_greys, measure_greys, restore, standardize, within_range
+from .greys import GreyDistribution, fixed_greys, measure_greys, out_of_black, restore, standardize
 from .process import Process
 from .samplers import sampler_named
 
@@ -117,7 +117,7 @@ class SynthesisInferer(Inferer):
         told = self.draw_greys(network, cases, label, greys, **parts)
         image = self._scan(label, network, cases, told, parts)
         if told is not None and voxels is None and image.ndim == 5:
-            image = within_range(image, label > 0)
+            image = out_of_black(image, label > 0)
         image = image.clamp(0, 1)
         if self.mask_background:
             background = label == 0
