@@ -102,6 +102,14 @@ def lay_out(network: nn.Module, device: torch.device, precision: str) -> nn.Modu
     return network
 
 
+def layout_of(network: nn.Module) -> torch.memory_format:
+    """Returns how a network's 3-D convolutions lie in memory; its input is best laid out likewise."""
+    for value in network.parameters():
+        if value.ndim == 5 and not value.is_contiguous():
+            return torch.channels_last_3d
+    return torch.contiguous_format
+
+
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
     """Returns the context the network runs in: bfloat16 where ``precision`` is ``bf16``, else float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")  # type: ignore[return-value]

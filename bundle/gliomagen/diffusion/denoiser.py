@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from ..errors import GliomaGenError
+from ..machine import layout_of
 from .basis import Basis
 from .condition import Condition
 from .greys import black_and_white
 from .process import Process
+
+_AT_ONCE = 2**19
+"""Coefficients whose clean estimate is made of the network's output in one go."""
 
 
 class Denoiser:
@@ -49,8 +55,9 @@ class Denoiser:
         self.process = process
         self.guidance = guidance
         self.network_calls = 0
-        self._given = _as_seen(self._channels(condition, basis))  # (B, Cc, *S')
-        self._nothing = _as_seen(self._channels(condition.empty(), basis)) if guidance != 1.0 else None
+        self._layout = layout_of(network)
+        self._given = self._told(condition, basis)
+        self._nothing = self._told(condition.empty(), basis) if guidance != 1.0 else None
 
     def __call__(self, z: Tensor, t: Tensor) -> Tensor:
         """Returns the clean estimate w'.
@@ -65,28 +72,41 @@ class Denoiser:
             clean = free + self.guidance * (clean - free)
         return clean
 
-    @staticmethod
-    def _channels(condition: Condition, basis: Basis) -> Tensor:
-        channels = basis(condition.channels())
-        if condition.greys is None:
-            return channels
-        levels = black_and_white(condition.greys).to(channels)  # the same at every position
-        levels = levels.reshape(*levels.shape, *[1] * (channels.ndim - 2)).expand(-1, -1, *channels.shape[2:])
-        return torch.cat([channels, levels], dim=1)
+    def _told(self, condition: Condition, basis: Basis) -> Any:
+        """Returns the condition's channels, (B, Cc, *S'), or what the network keeps of them from call to call."""
+        channels = self._as_seen(basis(condition.channels()))
+        none = channels.new_zeros(len(channels), 0)
+        levels = none if condition.greys is None else black_and_white(condition.greys).to(channels)
+        if hasattr(self.network, "prepare") and not torch.is_grad_enabled():
+            return self.network.prepare(channels, levels)  # type: ignore[operator]
+        everywhere = levels.reshape(*levels.shape, *[1] * (channels.ndim - 2))
+        return torch.cat([channels, everywhere.expand(-1, -1, *channels.shape[2:])], dim=1)
 
-    def _estimate(self, z: Tensor, t: Tensor, given: Tensor) -> Tensor:
-        return self.process.clean_from(self.output(z, t, given), z, t)
+    def _estimate(self, z: Tensor, t: Tensor, given: Any) -> Tensor:
+        output = self._raw(z, t, given)
+        if torch.is_grad_enabled():
+            return self.process.clean_from(output.float(), z, t)
+        clean = torch.empty_like(output[:, : z.shape[1]], dtype=z.dtype)
+        parts = max(1, z[0].numel() // _AT_ONCE)  # so that what is in between stays in a CPU's cache
+        for some, made, noisy in zip(*(x.chunk(parts, dim=2) for x in (clean, output, z)), strict=True):
+            some.copy_(self.process.clean_from(made.float(), noisy, t))
+        return clean
 
-    def output(self, z: Tensor, t: Tensor, given: Tensor | None = None) -> Tensor:
+    def output(self, z: Tensor, t: Tensor) -> Tensor:
         """Returns the network's raw output, (B, Cw * process.outputs, *S'), in float32."""
+        return self._raw(z, t, self._given).float()
+
+    def _raw(self, z: Tensor, t: Tensor, given: Any) -> Tensor:
         self.network_calls += 1
-        noisy = _as_seen(self.process.network_input(z, t))
-        seen = torch.cat([noisy, _as_seen(self._given if given is None else given)], dim=1)
-        output: Tensor = self.network(seen, self.process.network_time(t))
-        return output.float()
+        noisy, time = self._as_seen(self.process.network_input(z, t)), self.process.network_time(t)
+        if isinstance(given, Tensor):
+            output: Tensor = self.network(torch.cat([noisy, given], dim=1), time)
+        else:
+            output = self.network.denoise(noisy, time, given)  # type: ignore[operator]
+        return output
 
-
-def _as_seen(image: Tensor) -> Tensor:
-    """The network's first convolution rounds to half precision under autocast: what is kept for it needs no more."""
-    kind = image.device.type
-    return image.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else image
+    def _as_seen(self, image: Tensor) -> Tensor:
+        """The network's first convolution rounds to half precision under autocast: what is kept needs no more."""
+        kind = image.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else image.dtype
+        return image.to(dtype=dtype, memory_format=self._layout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from .basis import Basis
 from .condition import make_condition
 from .denoiser import Denoiser
 from .greys import GreyDistribution, fixed_greys, measure_greys, out_of_black, restore, standardize
+from .known import keeping
 from .process import Process
 from .samplers import sampler_named
 
@@ -163,7 +164,7 @@ class SynthesisInferer(Inferer):
                 guidance=self.guidance,
             )
         del condition  # as large as several volumes, and not needed beside what the denoiser took of it
-        denoise = self._keeping(known, given, denoiser)
+        denoise = keeping(self.basis, known, given, denoiser)
         generators = [torch_generator(self.seed, "noise", case) for case in cases]
 
         def noise() -> Tensor:
@@ -215,22 +216,6 @@ class SynthesisInferer(Inferer):
         generators = [torch_generator(self.seed, "greys", case) for case in cases]
         normal = [torch.randn(2 * self.contrasts, generator=generator) for generator in generators]
         return distribution.draw(torch.stack(normal), greys.cpu())
-
-    def _keeping(
-        self, known: Tensor, given: Tensor, denoiser: Denoiser
-    ) -> Callable[[Tensor, Tensor], Tensor]:
-        """Puts known voxels into every clean estimate, so that the path ends on them.
-
-        Through voxels, since a known slice may cut through the blocks of the basis.
-        """
-        if not known.any():
-            return denoiser
-
-        def denoise(z: Tensor, t: Tensor) -> Tensor:
-            clean = self.basis.inverse(denoiser(z, t))
-            return self.basis(torch.where(known, given, clean))
-
-        return denoise
 
 
 class SliceInferer(SynthesisInferer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from monai.networks.blocks import SABlock
@@ -98,19 +98,39 @@ class LabelPaint(nn.Module):
         self.soften = Conv[Conv.CONV, spatial_dims](width, width, 3, padding=1, groups=num_labels, bias=False)
         nn.init.dirac_(self.soften.weight, groups=num_labels)
 
-    def forward(self, labels: Tensor, greys: Tensor) -> Tensor:
+    def softened(self, labels: Tensor) -> Tensor:
+        """Returns the Haar coefficients of the softened label maps, (B, L, bands, *S).
+
+        Args:
+            labels: (B, bands, L, *S) those of the label maps.
+        """
+        width = (self.num_labels, self.bands)
+        soft: Tensor = self.soften(labels.transpose(1, 2).flatten(1, 2)).unflatten(1, width)
+        return soft
+
+    def forward(self, soft: Tensor, greys: Tensor) -> Tensor:
         """Returns the coefficients of what is painted, (B, bands * C, *S).
 
         Args:
-            labels: (B, bands, L, *S) Haar coefficients of the label maps.
+            soft: (B, L, bands, *S), see :meth:`softened`.
             greys: (B, L * C, *S) of each label, position by position.
         """
-        soft = self.soften(labels.transpose(1, 2).flatten(1, 2)).unflatten(1, (self.num_labels, self.bands))
-        colours = greys.unflatten(1, (self.num_labels, self.contrasts))
-        painted = soft[:, 0, :, None] * colours[:, 0, None]
-        for number in range(1, self.num_labels):
-            painted = torch.addcmul(painted, soft[:, number, :, None], colours[:, number, None])
-        return painted.flatten(1, 2)
+        colours = greys.unflatten(1, (self.num_labels, self.contrasts)).to(soft.dtype)
+        return torch.einsum("blk...,blc...->bkc...", soft, colours).flatten(1, 2)
+
+
+class Prepared(NamedTuple):
+    """What :class:`HaarUNet` makes of its condition.
+
+    Attributes:
+        condition: (B, first level's channels, *S)
+        labels: (B, L, bands, *S) coefficients of the softened label maps.
+        greys: (B, T) the grey levels' part in the time's embedding, or None.
+    """
+
+    condition: Tensor
+    labels: Tensor
+    greys: Tensor | None
 
 
 class HaarUNet(nn.Module):
@@ -216,11 +236,30 @@ class HaarUNet(nn.Module):
         noisy, condition, levels = x.tensor_split(
             [self.noisy_channels, self.noisy_channels + self.banded], dim=1
         )
-        time = self.time_in(get_timestep_embedding(timesteps, self.width).to(x.dtype))
-        if self.grey_in is not None:
-            time = time + self.grey_in(levels.flatten(2)[..., 0])
-        time = self.time(time)
-        hidden = self.noisy_in(noisy) + self.condition_in(condition)
+        return self.denoise(noisy, timesteps, self.prepare(condition, levels.flatten(2)[..., 0]))
+
+    def prepare(self, condition: Tensor, levels: Tensor) -> Prepared:
+        """Returns what the network makes of the condition, which stays the same from call to call.
+
+        Args:
+            condition: (B, condition_channels, *S)
+            levels: (B, 2 * contrasts), black and white of each contrast; not used where the network is not told.
+        """
+        labels = condition.unflatten(1, (self.paint.bands, -1))[:, :, : self.paint.num_labels]
+        greys = None if self.grey_in is None else self.grey_in(levels)
+        return Prepared(self.condition_in(condition), self.paint.softened(labels), greys)
+
+    def denoise(self, noisy: Tensor, timesteps: Tensor, told: Prepared) -> Tensor:
+        """Returns the output, (B, out_channels, *S).
+
+        Args:
+            noisy: (B, noisy_channels, *S)
+            timesteps: (B,), 0 to 1000.
+            told: The condition.
+        """
+        time = self.time_in(get_timestep_embedding(timesteps, self.width).to(noisy.dtype))
+        time = self.time(time if told.greys is None else time + told.greys)
+        hidden = self.noisy_in(noisy) + told.condition
         kept: list[Tensor] = []
         for level, stage in enumerate(self.down):
             hidden = self._through(stage, hidden, time)
@@ -233,15 +272,13 @@ class HaarUNet(nn.Module):
                 hidden = self.finer[level](hidden) + kept.pop()
             hidden = self._through(stage, hidden, time)
         # How much the noisy coefficients tell hangs on the time.
-        told = noisy.to(hidden.dtype) * (1 + over_positions(self.noisy_time(time), x))
-        hidden = self.last(torch.cat([functional.silu(self.norm_out(hidden)), told], dim=1))
-        scale, shift = over_positions(self.last_time(time), x).chunk(2, dim=1)
+        seen = noisy.to(hidden.dtype) * (1 + over_positions(self.noisy_time(time), noisy))
+        hidden = self.last(torch.cat([functional.silu(self.norm_out(hidden)), seen], dim=1))
+        scale, shift = over_positions(self.last_time(time), noisy).chunk(2, dim=1)
         hidden = functional.silu(torch.addcmul(shift, hidden, 1 + scale))
         result, greys = self.out(hidden).tensor_split([self.out_channels], dim=1)
-        labels = condition.unflatten(1, (self.paint.bands, -1))[:, :, : self.paint.num_labels]
-        painted = self.paint(labels, greys)
         estimate, rest = result.tensor_split([self.noisy_channels], dim=1)
-        return torch.cat([estimate + painted, rest], dim=1)
+        return torch.cat([estimate + self.paint(told.labels, greys), rest], dim=1)
 
     def _through(self, stage: nn.Module, hidden: Tensor, time: Tensor) -> Tensor:
         for block in stage.children():

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
+import torch
 from torch import Tensor
 
 from ..errors import GliomaGenError
@@ -30,7 +31,7 @@ def euler(denoise: Denoise, z: Tensor, times: Tensor, fresh_noise: Callable[[], 
         clean = denoise(z, _full(z, t))
         if after == 0:
             return clean
-        z = z + (after - t) * (z - clean) / t
+        z = torch.lerp(clean, z, float(after / t))
     return z
 
 
@@ -59,8 +60,8 @@ def multistep(denoise: Denoise, z: Tensor, times: Tensor, fresh_noise: Callable[
         if after == 0:
             return clean
         width = float(t.logit() - after.logit())
-        ahead = clean if before is None else clean + width / (2 * width_before) * (clean - before)
-        z = after / t * z + (1 - after / t) * ahead
+        ahead = clean if before is None else torch.lerp(before, clean, 1 + width / (2 * width_before))
+        z = torch.lerp(ahead, z, float(after / t))
         before, width_before = clean, width
     return z
 
