@@ -116,15 +116,29 @@ def _bundle(task: Task) -> dict[str, Any]:
         return run
 
     if task.what == "call":
-        # What sampling calls at each step: ours keeps what it makes of the condition from call to call.
-        name = "denoise" if hasattr(network, "denoise") else "forward"
-        called = getattr(network, name)
-        seen: list[tuple[Any, ...]] = []
-        setattr(network, name, lambda *args: seen.append(args) or called(*args))
-        sample(1)()
-        return found | _call(lambda: called(*seen[0]), device, precision, task.repeats)
+        call = _step(network, sample(1))
+        return found | _call(call, device, precision, task.repeats)
     steps = task.steps or int(config["steps"])
     return found | _volume(sample, steps, task.repeats)
+
+
+def _step(network: nn.Module, sample: Callable[[], object]) -> Callable[[], object]:
+    """Returns what sampling calls at each step; ours keeps what it makes of the condition from call to call."""
+
+    class _Told(Exception):
+        pass
+
+    def tell(*args: Any) -> None:
+        raise _Told(*args)
+
+    name = "denoise" if hasattr(network, "denoise") else "forward"
+    call = getattr(network, name)
+    setattr(network, name, tell)
+    try:
+        sample()
+    except _Told as told:
+        return partial(call, *told.args)
+    raise AssertionError("sampling calls no network")
 
 
 def _call(call: Callable[[], object], device: torch.device, precision: str, repeats: int) -> dict[str, Any]:

@@ -155,6 +155,8 @@ class SynthesisInferer(Inferer):
         if voxels is not None:
             given = torch.where(known, given, condition.voxels)
             known = known | (condition.voxels_known > 0)
+        was_training = network.training
+        network.eval()
         with autocast(label.device, self.precision):
             denoiser = Denoiser(
                 network=network,
@@ -171,8 +173,6 @@ class SynthesisInferer(Inferer):
             drawn = [torch.randn(self.contrasts, *label.shape[2:], generator=g) for g in generators]
             return self.basis(torch.stack(drawn).to(label.device))  # (B, Cw, *S')
 
-        was_training = network.training
-        network.eval()
         with autocast(label.device, self.precision):
             clean = self._sample(denoise, noise(), self.process.grid(self.steps), noise)
         network.train(was_training)
