@@ -4,16 +4,17 @@ python scripts/quality_benchmark.py --work FOLDER [--part scans|segmenters] [--e
 python scripts/quality_benchmark.py --work FOLDER --slices TCGA-LGG-SLICES --extractor FILE
 
 Phantoms: 200 training patients, 48 held out, 64x64x48 at 3 mm. The part ``scans`` trains ours, our network with noise
-prediction, and the reference recipe for the same time, each on one thread, the reference also for twice as long, and
-judges fidelity, mask faithfulness, diversity and copies of what they make of held-out label maps. The part
-``segmenters`` is what segmenters gain from ours, with the whole cohort and with ten patients. Everything is seeded;
-rerunning continues. Writes ``bundle/docs/quality-<experiment>.json``, its picture and its place in ``quality.md``.
+prediction, and the reference recipe for the same time, each on one thread, and the reference with a rate that suits
+so few steps for twice that time; it judges fidelity, mask faithfulness, diversity and copies of what they make of the
+label maps of others beside the held-out scans. The part ``segmenters`` is what segmenters gain from ours, with the whole
+cohort and with ten patients, and whether what they were trained on is copied. Everything is seeded, but for the number
+of steps a machine makes in the time; rerunning continues. Writes ``bundle/docs/quality-<experiment>.json``, its picture
+and its place in ``quality.md``.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,20 +22,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gliomagen.cohort.casework import COHORT_FILE
 from gliomagen.cohort.datalist import datalist
 from gliomagen.errors import GliomaGenError
 from quality import facts, page
 from quality.downstream import arm, train_segmenter
-from quality.generators import NOISE, OURS, REFERENCE, Recipe, paint, synthesize, train
-from quality.runs import dataset_entries, once, run, side_by_side
+from quality.generators import NOISE, OURS, REFERENCE, TUNED, Recipe, paint, synthesize, train, trained
+from quality.judging import evaluate, second_extractor
+from quality.runs import DONE, dataset_entries, once, run, side_by_side, stamp
 from quality.setting import Setting, learning, make_cohorts, phantoms, slices
 
 LADDER = (1, 2, 3, 4, 6, 8, 10, 16, 32)
 OTHER_SAMPLERS = {"euler": (4, 10, 32), "heun": (2, 5)}
-REFERENCE_STEPS = 4
-"""Of its 1000 sampling steps, so that it can be afforded."""
-REFERENCE_TIMES = (0.25, 0.5, 1, 2)
-"""Of the time all are trained for: when the reference is looked at. At the last two it also makes scans."""
+STEPS = 10
+"""Network calls of a volume, where nothing else is said."""
+REFERENCE_TIMES = {"quarter": 0.25, "half": 0.5, "equal": 1.0}
+"""When the reference is looked at, in parts of the time ours had. At the end it makes scans."""
+TUNED_TIMES = {**REFERENCE_TIMES, "double": 2.0}
 SEEDS = (0, 1, 2)
 """Of each arm's segmenters; what the painter is worth one of them tells."""
 
@@ -62,16 +66,6 @@ class Plan:
     extractor: Path | None
 
     @property
-    def reference_minutes(self) -> list[float]:
-        """Times at which the reference is looked at; of the last two it also makes scans."""
-        return [part * self.minutes for part in REFERENCE_TIMES]
-
-    @property
-    def reference_steps(self) -> int:
-        """Of the reference's sampling."""
-        return REFERENCE_STEPS
-
-    @property
     def full(self) -> Path:
         """The cohort."""
         return self.work / "full"
@@ -81,62 +75,81 @@ class Plan:
         """The cohort of ten patients, with the same held-out ones."""
         return self.work / "few"
 
+    @property
+    def asked(self) -> Path:
+        """The cohort whose validation section is asked for: scans are made of its label maps."""
+        return self.work / "asked"
+
 
 def train_generators(plan: Plan, part: str) -> None:
-    """Trains those of a part; the longest first."""
-    tasks: dict[str, Callable[[], None]] = {}
+    """Trains those of a part, the longest first; none but ours for longer than ours really had."""
     shared: dict[str, Any] = {"overlays": plan.setting.generator, "contrasts": list(plan.setting.contrasts)}
-    for recipe in (REFERENCE, OURS, NOISE) if part == "scans" else (OURS,):
-        minutes = plan.reference_minutes if recipe is REFERENCE else [plan.minutes]
-        options = plan.setting.reference if recipe is REFERENCE else {"augment": 0.0}
-        tasks[recipe.name] = partial(
+
+    def task(recipe: Recipe, minutes: dict[str, float]) -> Callable[[], None]:
+        options = plan.setting.reference if recipe in (REFERENCE, TUNED) else {"augment": 0.0}
+        return partial(
             train, recipe, learning(plan.full), plan.work / recipe.name, minutes, **shared, **options
         )
+
+    tasks = {OURS.name: task(OURS, {"equal": plan.minutes})}
     if part == "segmenters":
-        few = plan.work / "ours, ten patients"
-        tasks[few.name] = partial(
-            train, OURS, learning(plan.few), few, [plan.minutes / 2], **shared, augment=0.3
-        )
+        few, minutes = plan.work / "ours, ten patients", {"equal": plan.minutes / 2}
+        tasks[few.name] = partial(train, OURS, learning(plan.few), few, minutes, **shared, augment=0.3)
     side_by_side(tasks, plan.jobs)
+    if part == "scans":
+        had = round(trained(plan.work / OURS.name)["train_s"] / 60, 2)
+        times = {NOISE: {"equal": 1.0}, REFERENCE: REFERENCE_TIMES, TUNED: TUNED_TIMES}
+        side_by_side(
+            {
+                recipe.name: task(recipe, {name: part * had for name, part in times[recipe].items()})
+                for recipe in (TUNED, REFERENCE, NOISE)
+            },
+            plan.jobs,
+        )
 
 
-def weights_of(plan: Plan, name: str, minutes: float) -> Path:
-    """Returns the weights a training had after some minutes."""
-    return plan.work / name / f"{minutes:g}" / "model.pt"
+def weights_of(plan: Plan, name: str, time: str = "equal") -> Path:
+    """Returns the weights a training had at one of its times."""
+    return plan.work / name / time / "model.pt"
 
 
 def held_out_sets(plan: Plan) -> dict[str, Path]:
-    """Makes the data sets from held-out label maps that fidelity and faithfulness are judged by."""
+    """Makes the data sets that fidelity and faithfulness are judged by, of the label maps asked for."""
     sets: dict[str, Callable[[], Path]] = {}
 
     shared: dict[str, Any] = {"overlays": plan.setting.generator, "contrasts": list(plan.setting.contrasts)}
 
-    def add(name: str, recipe: Recipe, weights: Path, steps: int) -> None:
-        folder = plan.work / "held-out sets" / name
+    def add(name: str, recipe: Recipe, steps: int, time: str = "equal") -> None:
         sets[name] = partial(
-            synthesize, recipe, weights, plan.full, folder, steps=steps, section="validation", **shared
+            synthesize,
+            recipe,
+            weights_of(plan, recipe.name, time),
+            plan.asked,
+            plan.work / "held-out sets" / name,
+            steps=steps,
+            section="validation",
+            **shared,
         )
 
-    for minutes in plan.reference_minutes[:-3:-1]:
-        add(f"reference {minutes:g}", REFERENCE, weights_of(plan, "reference", minutes), REFERENCE_STEPS)
-    ours, noise = (weights_of(plan, recipe.name, plan.minutes) for recipe in (OURS, NOISE))
+    for recipe, time in ((TUNED, "double"), (REFERENCE, "equal")):
+        add(recipe.name, recipe, STEPS, time)
     for steps in LADDER:
-        add(f"ours {steps}", OURS, ours, steps)
+        add(f"ours {steps}", OURS, steps)
     for sampler, some in OTHER_SAMPLERS.items():
         for steps in some:
-            add(f"ours {sampler} {steps}", replace(OURS, sampler=sampler), ours, steps)
-    for steps in (10, 100):
-        add(f"noise prediction {steps}", NOISE, noise, steps)
+            add(f"ours {sampler} {steps}", replace(OURS, sampler=sampler), steps)
+    for steps in (STEPS, 10 * STEPS):
+        add(f"noise prediction {steps}", NOISE, steps)
     painted = plan.work / "held-out sets" / "painter"
-    sets["painter"] = partial(paint, plan.full, plan.full, painted, "validation", plan.setting.contrasts)
+    sets["painter"] = partial(paint, plan.full, plan.asked, painted, "validation", plan.setting.contrasts)
     return side_by_side(sets, plan.jobs)
 
 
 def training_sets(plan: Plan) -> dict[str, Path]:
     """Makes varied label maps of each cohort's own patients, and data sets of them to train segmenters on."""
     arms = {
-        "full": (plan.full, weights_of(plan, OURS.name, plan.minutes)),
-        "few": (plan.few, weights_of(plan, "ours, ten patients", plan.minutes / 2)),
+        "full": (plan.full, weights_of(plan, OURS.name)),
+        "few": (plan.few, weights_of(plan, "ours, ten patients")),
     }
     tasks: dict[str, Callable[[], Path]] = {}
     for name, (cohort, weights) in arms.items():
@@ -153,9 +166,9 @@ def training_sets(plan: Plan) -> dict[str, Path]:
                 num_workers=0,
                 **plan.setting.policies,
             )
-            return {"label maps": plan.label_maps}
+            return {}
 
-        once(masks, vary)
+        once(masks, vary, {"label maps": plan.label_maps, "cohort": stamp(cohort / COHORT_FILE)})
         folder = plan.work / "training sets" / name
         tasks[f"ours, {name}"] = partial(
             synthesize,
@@ -163,7 +176,7 @@ def training_sets(plan: Plan) -> dict[str, Path]:
             weights,
             masks / "masks",
             folder / "ours",
-            steps=10,
+            steps=STEPS,
             section="all",
             overlays=plan.setting.generator,
             contrasts=list(plan.setting.contrasts),
@@ -207,65 +220,78 @@ def segmenter_folder(plan: Plan, name: str, seed: int) -> Path:
 
 def train_arm(plan: Plan, name: str, cases: list[dict[str, Any]], seed: int) -> None:
     """Trains one segmenter of an arm."""
-    cohort = plan.full if name.startswith("full") else plan.few
-    folder = segmenter_folder(plan, name, seed)
-    train_segmenter(plan.setting, cohort, cases, folder, seed=seed, max_steps=plan.segmenter_steps)
+    size, _, what = name.partition(": ")
+    cohort = plan.full if size == "full" else plan.few
+    makers = [maker for maker in ("ours", "painter") if maker in what]
+    train_segmenter(
+        plan.setting,
+        cohort,
+        cases,
+        segmenter_folder(plan, name, seed),
+        seed=seed,
+        max_steps=plan.segmenter_steps,
+        made_of="".join(stamp(plan.work / "training sets" / size / maker / DONE) for maker in makers),
+    )
+
+
+def own_segmenter(plan: Plan) -> dict[str, Any]:
+    """Returns what names the segmenter that judges, where the one that comes along cannot: one of real scans."""
+    if plan.setting.own_features:
+        return {}
+    name = "full: real"
+    train_arm(plan, name, datalist(plan.full, "training", plan.setting.contrasts), SEEDS[0])
+    return {"features": str(segmenter_folder(plan, name, SEEDS[0]) / "run" / "model.pt")}
 
 
 def judge(plan: Plan, sets: dict[str, Path]) -> dict[str, dict[str, Path]]:
     """Evaluates the held-out sets, by our features and by the second extractor; returns their metrics.json."""
-    segmenter = segmenter_folder(plan, "full: real", SEEDS[0]) / "run" / "model.pt"
-    if (
-        not plan.setting.own_features
-    ):  # there, one that was trained on the training patients measures faithfulness
-        real = datalist(plan.full, "training", plan.setting.contrasts)
-        train_arm(plan, "full: real", real, SEEDS[0])
-
-    def evaluate(dataset: Path, folder: Path, like: Path | None, **options: Any) -> None:
-        def go() -> dict[str, Any]:
-            if like:  # what real scans measure does not depend on the synthetic ones
-                for what in ("real", "training"):
-                    shutil.copytree(like / "measured" / what, folder / "measured" / what, dirs_exist_ok=True)
-            run(
-                "evaluating",
-                ["evaluate", *plan.setting.judging],
-                folder / "evaluating.log",
-                real_dir=str(plan.full),
-                synthetic_dir=str(dataset),
-                output_dir=str(folder),
-                label_convention="prepared",
-                weights="",
-                report=False,
-                contrasts=list(plan.setting.contrasts),
-                **plan.setting.segments,
-                **options,
-            )
-            return {}
-
-        once(folder, go)
-
-    found: dict[str, dict[str, Path]] = {}
-    second: dict[str, Any] = {
-        "extractor": str(plan.extractor),
-        "extractor_size": [128, 128],
-        "extractor_mean": 0.498,
-        "extractor_deviation": 0.502,
-    }
+    second = second_extractor(plan.extractor)
     if plan.setting.own_features:
         kinds: dict[str, dict[str, Any]] = {"first": {}}
         kinds |= {"second": {**second, "recipes": ["volume"]}} if plan.extractor else {}
     else:
-        kinds = {"first": {**second, "features": str(segmenter), "extractor_planes": ["axial"]}}
+        kinds = {"first": {**second, **own_segmenter(plan), "extractor_planes": ["axial"]}}
+    found: dict[str, dict[str, Path]] = {}
     for kind, options in kinds.items():
-        names = [n for n in sets if kind == "first" or not n.startswith("ours ") or n == "ours 10"]
-        places = {n: plan.work / "judged" / kind / n for n in names}
-        first, *others = names
-        side_by_side({first: partial(evaluate, sets[first], places[first], None, **options)}, 1)
-        side_by_side(
-            {n: partial(evaluate, sets[n], places[n], places[first], **options) for n in others}, plan.jobs
-        )
-        found[kind] = {n: place / "metrics.json" for n, place in places.items()}
+        names = [n for n in sets if kind == "first" or not n.startswith("ours ") or n == f"ours {STEPS}"]
+        place = plan.work / "judged" / kind
+        tasks = {
+            name: partial(
+                evaluate,
+                plan.setting,
+                plan.full,
+                plan.work / "held-out sets" / name,
+                sets[name],
+                place / name,
+                like=None if name == names[0] else place / names[0],
+                **options,
+            )
+            for name in names
+        }
+        first = side_by_side({names[0]: tasks.pop(names[0])}, 1)
+        found[kind] = {**first, **side_by_side(tasks, plan.jobs)}
     return found
+
+
+def look_for_copies(plan: Plan, sets: dict[str, Path]) -> dict[str, Path]:
+    """Compares what segmenters were trained on with the patients it was made from; returns the metrics.json."""
+    options = {"recipes": ["privacy"], **own_segmenter(plan)}
+    return side_by_side(
+        {
+            name: partial(
+                evaluate,
+                plan.setting,
+                cohort,
+                plan.work / "training sets" / name / "ours",
+                sets[f"ours, {name}"],
+                plan.work / "judged" / "copies" / name,
+                like=None,
+                **options,
+            )
+            for name, cohort in (("full", plan.full), ("few", plan.few))
+        },
+        plan.jobs,
+    )
 
 
 def main() -> None:
@@ -297,7 +323,7 @@ def main() -> None:
                 "--slices: give an --extractor too; the network that judges knows phantoms alone"
             )
         print("cohorts", flush=True)
-        make_cohorts(setting, plan.full, plan.few, plan.jobs)
+        make_cohorts(setting, plan.full, plan.few, plan.asked, plan.jobs)
         for name, measure in PARTS.items():
             if part in (None, name):
                 print(f"{name}: generators", flush=True)
@@ -310,7 +336,7 @@ def main() -> None:
 
 def measure_scans(plan: Plan) -> dict[str, Any]:
     """Returns what the generators' scans are worth."""
-    print("scans: of held-out label maps", flush=True)
+    print("scans: of the label maps asked for", flush=True)
     sets = held_out_sets(plan)
     print("scans: judging", flush=True)
     return facts.scans(plan, judge(plan, sets))
@@ -321,7 +347,9 @@ def measure_segmenters(plan: Plan) -> dict[str, Any]:
     print("segmenters: data sets of varied label maps", flush=True)
     sets = training_sets(plan)
     print("segmenters: training", flush=True)
-    return facts.segmenters(plan, train_segmenters(plan, sets))
+    folders = train_segmenters(plan, sets)
+    print("segmenters: looking for copies", flush=True)
+    return facts.segmenters(plan, folders, look_for_copies(plan, sets))
 
 
 PARTS: dict[str, Callable[[Plan], dict[str, Any]]] = {

@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gliomagen.errors import GliomaGenError
+from gliomagen.files import read_json, write_json
+from quality import generators
 from quality.downstream import dice_table, summary
 from quality.facts import Metrics, facts_file, record
 from quality.page import write
+from quality.runs import once
 from quality.setting import phantoms
 
 COLUMNS = (
@@ -19,7 +23,7 @@ COLUMNS = (
     "noise prediction",
     "noise prediction, 100 calls",
     "reference",
-    "reference, longer",
+    "reference, tuned",
     "label painter",
 )
 
@@ -40,14 +44,13 @@ def _scans() -> dict[str, Any]:
     del columns["label painter"]["steps"], columns["label painter"]["train_s"]
     columns["label painter"] |= {"steps": None, "train_s": None, "parameters": None}
     return {
-        "minutes": 1.0,
         "patients": 200,
         "held_out": 48,
+        "others": 48,
         "columns": columns,
         "floor": {"FID": {"value": 66.0, "low": 60.0, "high": 70.0}},
         "ladder": [{"sampler": "Multistep", **columns["ours"]}, {"sampler": "Heun", **columns["ours"]}],
-        "reference": [{"minutes": 1.0, "steps": 3, "validation_loss": 0.8}],
-        "reference_steps": 4,
+        "reference": {"reference": [{"train_s": 60.0, "steps": 3, "validation_loss": 0.8}]},
     }
 
 
@@ -55,9 +58,10 @@ def _segmenters() -> dict[str, Any]:
     number = {"value": 0.5, "low": 0.4, "high": 0.6}
     arm = {"dice": number, "share": number, "gain": number}
     return {
-        "minutes": 1.0,
         "patients": 200,
         "held_out": 48,
+        "train_s": {"200": 1800.0, "10": 900.0},
+        "copies": {"10": {"estimate": number, "floor": number}},
         "label_maps": 200,
         "segmenter_steps": 500,
         "arms": {"200": {"real": arm, "ours": arm}, "10": {"real": arm}},
@@ -80,6 +84,8 @@ def test_a_part_replaces_itself_and_leaves_the_rest(tmp_path: Path) -> None:
     assert "| FID above real against real | 34 | 35 | 36 | 37 | 38 | 39 |  |" in page
     assert "| training steps | 100 | 101 | 102 | 103 | 104 |  |  |" in page
     assert "| 200 | ours | 0.500 (0.400 to 0.600) |" in page
+    assert "30.0 for 200 patients, 15.0 for 10 patients" in page and "the label maps of 48 others" in page
+    assert "| 10 | 50.0 % (40.0 % to 60.0 %) |" in page and "| reference | 1 | 3 | 0.8 |" in page
     assert (tmp_path / "quality-phantoms.png").stat().st_size > 10_000
     assert json.loads(facts_file("phantoms", tmp_path).read_text())["scans"]["patients"] == 200
 
@@ -135,3 +141,34 @@ def test_gain_is_of_the_same_patients(tmp_path: Path) -> None:
     assert found.value == pytest.approx(0.05)
     assert 0 < found.low <= found.value <= found.high < 0.1
     assert np.isfinite(dice_table(folders["real"], ["ET", "RC"])).all()
+
+
+def test_what_was_made_otherwise_is_not_taken_for_it(tmp_path: Path) -> None:
+    """Else a page would give new settings for old numbers."""
+    assert once(tmp_path, lambda: {"volumes": 3}, {"steps": 10})["volumes"] == 3
+    assert once(tmp_path, lambda: {"volumes": 4}, {"steps": 10})["volumes"] == 3
+    with pytest.raises(GliomaGenError, match=r"made with .*10.*remove it"):
+        once(tmp_path, lambda: {"volumes": 4}, {"steps": 4})
+
+
+def test_a_training_stops_when_its_time_is_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal time is the promise, on a machine whose pace changes on the way."""
+    log, calls = tmp_path / "work" / "run" / "log.jsonl", []
+
+    def run(*_: object, max_steps: int, cooldown: int, **__: object) -> None:
+        calls.append((max_steps, cooldown))
+        log.parent.mkdir(parents=True, exist_ok=True)
+        done = len(log.read_text().splitlines()) if log.is_file() else 0
+        with open(log, "a") as file:
+            for step in range(done, max_steps):
+                file.write(json.dumps({"step": step, "seconds_per_step": 1.0 if step < 100 else 2.0}) + "\n")
+
+    monkeypatch.setattr(generators, "run", run)
+    monkeypatch.setattr(generators, "keep_weights", lambda *_: None)
+    monkeypatch.setattr(generators, "_parameters", lambda _: 1)
+    write_json(tmp_path / "cohort" / "cohort.json", {})
+    generators.train(generators.OURS, tmp_path / "cohort", tmp_path / "work", {"equal": 10.0})
+    facts = read_json(tmp_path / "work" / "equal" / "done.json")
+    assert facts["train_s"] == pytest.approx(600, rel=0.03)
+    steps, cooldown = calls[-1]
+    assert cooldown == round(steps / 4) and steps - cooldown >= calls[-2][0]

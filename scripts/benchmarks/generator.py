@@ -39,6 +39,7 @@ OVERLAYS: dict[str, tuple[str, ...]] = {"ours": (), "full": ("full",), "referenc
 RECIPES = (*OVERLAYS, "maisi")
 WHAT = ("call", "sample", "train")
 _EXTRAPOLATED = (2, 6)  # steps that are timed where all would take too long
+_MEDIANS = ("seconds", "peak_bytes", "data_wait")
 _PATIENCE = 40  # steps; more are extrapolated
 
 
@@ -316,6 +317,6 @@ def in_turn(tasks: dict[str, Task], rounds: int) -> dict[str, dict[str, Any]]:
                 raise SystemExit(f"{name}: {done.stderr.strip().splitlines()[-1]}")
             found[name].append(json.loads(done.stdout.strip().splitlines()[-1]))
     return {
-        name: results[0] | {key: median(r[key] for r in results) for key in ("seconds", "peak_bytes")}
+        name: results[0] | {key: median(r[key] for r in results) for key in _MEDIANS if key in results[0]}
         for name, results in found.items()
     }

@@ -32,7 +32,14 @@ def arm(real: Sequence[Entry], synthetic: Sequence[Entry]) -> list[Entry]:
 
 
 def train_segmenter(
-    setting: Setting, cohort: Path, cases: Sequence[Entry], folder: Path, *, seed: int, max_steps: int
+    setting: Setting,
+    cohort: Path,
+    cases: Sequence[Entry],
+    folder: Path,
+    *,
+    seed: int,
+    max_steps: int,
+    made_of: str,
 ) -> None:
     """Trains a segmenter on an arm's cases and scores it on the cohort's validation section.
 
@@ -43,6 +50,7 @@ def train_segmenter(
         folder: Where; the arm's cohort is shared by its seeds.
         seed: Of this training.
         max_steps: The same for every arm.
+        made_of: The stamp of the synthetic data set among the cases.
     """
 
     def make() -> dict[str, Any]:
@@ -68,9 +76,9 @@ def train_segmenter(
         )
         scores = score(folder / "run" / "model.pt", test, contrasts, **setting.segments)
         write_json(folder / "scores.json", scores)
-        return {"seed": seed, "steps": max_steps, "cases": len(cases)}
+        return {"cases": len(cases)}
 
-    once(folder, make)
+    once(folder, make, {"seed": seed, "steps": max_steps, "made of": made_of})
 
 
 def score(

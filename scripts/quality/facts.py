@@ -11,6 +11,7 @@ from gliomagen.cohort.datalist import datalist
 from gliomagen.files import read_json, write_json
 
 from .downstream import summary
+from .runs import DONE
 from .setting import FEW, Setting
 
 DOCS = Path(BUNDLE_ROOT) / "docs"
@@ -112,24 +113,24 @@ def _mean(parts: Sequence[Mapping[str, float | None] | None]) -> Number | None:
 
 def scans(plan: Any, judged: Mapping[str, Mapping[str, Path]]) -> dict[str, Any]:
     """Returns what the generators' scans are worth: a column of the table for each, the floor, and the ladder."""
-    setting, longest = plan.setting, plan.reference_minutes[-1]
-    columns = {  # title: data set, training, its minutes
-        "ours": ("ours 10", "ours", plan.minutes),
-        "noise prediction": ("noise prediction 10", "noise prediction", plan.minutes),
-        "noise prediction, 100 calls": ("noise prediction 100", "noise prediction", plan.minutes),
-        "reference": (f"reference {plan.minutes:g}", "reference", plan.minutes),
-        "reference, longer": (f"reference {longest:g}", "reference", longest),
-        "label painter": ("painter", None, 0),
+    setting = plan.setting
+    columns = {  # title: data set, training, its time
+        "ours": ("ours 10", "ours", "equal"),
+        "noise prediction": ("noise prediction 10", "noise prediction", "equal"),
+        "noise prediction, 100 calls": ("noise prediction 100", "noise prediction", "equal"),
+        "reference": ("reference", "reference", "equal"),
+        "reference, tuned": ("reference, tuned", "reference, tuned", "double"),
+        "label painter": ("painter", None, ""),
     }
     found: dict[str, Any] = {}
     floor: dict[str, Any] = {}
-    for title, (name, training, minutes) in columns.items():
+    for title, (name, training, when) in columns.items():
         paths = [judged[kind][name] for kind in ("first", "second") if name in judged.get(kind, {})]
         metrics = Metrics(paths, setting)
         scores = {row: score for row in keys(setting) if (score := metrics(row))}
         for row, score in scores.items():
             floor.setdefault(row, score["floor"])
-        trained = read_json(plan.work / training / f"{minutes:g}" / "done.json") if training else {}
+        trained = read_json(plan.work / training / when / DONE) if training else {}
         found[title] = {
             "parameters": trained.get("parameters"),
             "train_s": trained.get("train_s"),
@@ -144,45 +145,60 @@ def scans(plan: Any, judged: Mapping[str, Mapping[str, Path]]) -> dict[str, Any]
         if words[0] != "ours":
             continue
         metrics = Metrics([path], setting)
-        scores = {row: score["estimate"] for row in ("FID", "FID, texture") if (score := metrics(row))}
+        scores = {row: score["estimate"] for row in ("FID", "KID", "FID, texture") if (score := metrics(row))}
         sampler = words[1].capitalize() if len(words) == 3 else "Multistep"
         ladder.append({"sampler": sampler, **_made(plan, name), "scores": scores, "dice": metrics.dice()})
-    over_time = []
-    for minutes in plan.reference_minutes:
-        facts = read_json(plan.work / "reference" / f"{minutes:g}" / "done.json")
-        over_time.append({"minutes": minutes, **{k: facts[k] for k in ("steps", "validation_loss")}})
+    over_time = {
+        name: sorted(
+            (read_json(path) for path in (plan.work / name).glob(f"*/{DONE}")),
+            key=lambda facts: facts["steps"],
+        )
+        for name in ("reference", "reference, tuned")
+    }
     return {
         **_experiment(plan),
+        "others": len(_patients(plan.asked, "validation") - _patients(plan.full, "validation")),
         "columns": found,
         "floor": floor,
         "ladder": ladder,
-        "reference": over_time,
-        "reference_steps": plan.reference_steps,
+        "reference": {
+            name: [{k: facts[k] for k in ("train_s", "steps", "validation_loss")} for facts in times]
+            for name, times in over_time.items()
+        },
     }
 
 
 def _made(plan: Any, name: str) -> dict[str, Any]:
-    facts = read_json(plan.work / "held-out sets" / name / "done.json")
+    facts = read_json(plan.work / "held-out sets" / name / DONE)
     return {"calls": facts.get("network_calls"), "volume_s": facts.get("volume_s")}
 
 
 def _experiment(plan: Any) -> dict[str, Any]:
-    patients = {
-        section: len({case["patient"] for case in datalist(plan.full, section, contrasts=())})
-        for section in ("training", "validation")
-    }
-    return {"minutes": plan.minutes, "patients": patients["training"], "held_out": patients["validation"]}
+    patients = {section: len(_patients(plan.full, section)) for section in ("training", "validation")}
+    return {"patients": patients["training"], "held_out": patients["validation"]}
 
 
-def segmenters(plan: Any, folders: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
-    """Returns what segmenters gain, by the number of patients and what they were trained on."""
+def _patients(cohort: Path, section: str) -> set[str]:
+    return {str(case["patient"]) for case in datalist(cohort, section, contrasts=())}
+
+
+def segmenters(
+    plan: Any, folders: Mapping[str, Sequence[Path]], copies: Mapping[str, Path]
+) -> dict[str, Any]:
+    """Returns what segmenters gain, by the number of patients and what they were trained on; and what was copied."""
+    trained = {"full": "ours", "few": "ours, ten patients"}
     facts: dict[str, Any] = {
         **_experiment(plan),
         "label_maps": plan.label_maps,
         "segmenter_steps": plan.segmenter_steps,
         "arms": {},
+        "train_s": {},
+        "copies": {},
     }
     for name, patients in (("full", facts["patients"]), ("few", FEW)):
+        facts["train_s"][str(patients)] = read_json(plan.work / trained[name] / "equal" / DONE)["train_s"]
+        if name in copies:
+            facts["copies"][str(patients)] = Metrics([copies[name]], plan.setting)("suspected copies")
         arms = {arm: places for arm, places in folders.items() if arm.startswith(name)}
         facts["arms"][str(patients)] = {
             arm.partition(": ")[2]: {

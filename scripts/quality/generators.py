@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gliomagen.cohort.casework import COHORT_FILE
 from gliomagen.cohort.datalist import datalist, mask_datalist
 from gliomagen.evaluation.painter import LabelPainter
 from gliomagen.export.nnunet_form import dataset_folder
@@ -17,7 +19,7 @@ from gliomagen.scans import read_scan, real_scans
 from gliomagen.volume import Volume, read_volume, write_volume
 from gliomagen.weights import read_state
 
-from .runs import HERE, keep_weights, once, run
+from .runs import HERE, keep_weights, once, run, stamp
 
 COOLDOWN = 0.25
 """Share of a training over which our learning rate falls; the reference's stays, as published."""
@@ -51,17 +53,18 @@ NOISE = Recipe(
     name="noise prediction",
     train=("train", HERE / "noise.yaml"),
     sample=("synthesize", HERE / "noise.yaml"),
-    options={"sampling#sampler": "ancestral"},
-    sampler="ancestral",
 )
 REFERENCE = Recipe(
     name="reference",
     train=("train", "reference", "reference_train"),
     sample=("synthesize", "reference"),
-    options={"steps": 4, "sample_cases": 1},
-    pace_steps=2,
+    # Its own are single precision, four times as slow here, and a rate for 500 times as many steps.
+    options={"precision": "auto", "steps": 4, "sample_cases": 1},
+    pace_steps=4,
     cools=False,
-    sampler="ancestral",
+)
+TUNED = replace(
+    REFERENCE, name="reference, tuned", options={**REFERENCE.options, "learning_rate": 0.0003, "warmup": 10}
 )
 
 
@@ -69,25 +72,29 @@ def train(
     recipe: Recipe,
     cohort: Path,
     folder: Path,
-    minutes: Sequence[float],
+    minutes: Mapping[str, float],
     *,
     overlays: Sequence[str] = (),
     **options: Any,
 ) -> None:
     """Trains for a time, and keeps the weights at each of ``minutes``.
 
-    The pace of the first steps tells how many steps fill the time; what it really took is in ``done.json``.
+    The pace so far tells how many steps fill the time; it is looked at again on the way, since a machine's changes.
+    What it really took is in ``done.json``.
 
     Args:
         recipe: The recipe.
         cohort: A prepared cohort.
-        folder: ``run`` of the training, and ``<minutes>`` for each of the times.
-        minutes: Of training, without validation and pictures; rising.
+        folder: ``run`` of the training, and one for each of ``minutes``.
+        minutes: By name, of training, without validation and pictures; rising.
         overlays: Put behind the first configuration.
         **options: Further options.
     """
+    given = {**recipe.options, **options}
 
     def go(steps: int, cooldown: int = 0) -> None:
+        if steps <= trained(folder)["steps"]:
+            return
         # Validation and pictures only at the end: their time is not training.
         run(
             "training",
@@ -102,28 +109,36 @@ def train(
             sample_interval=10**6,
             log_interval=1,
             num_workers=1,
-            **{**recipe.options, **options},
+            **given,
         )
 
-    def whole(goal: float, last: bool) -> dict[str, Any]:
+    def whole(name: str, last: bool) -> dict[str, Any]:
         if trained(folder)["steps"] < recipe.pace_steps:
             go(recipe.pace_steps)
-        pace = trained(folder)["pace_s"]
-        steps = max(round(goal * 60 / pace), recipe.pace_steps)
+        for share in (0.35, 0.7):
+            go(_steps_in(folder, share * minutes[name]))
+        steps = _steps_in(folder, minutes[name])
         go(steps, round(COOLDOWN * steps) if recipe.cools and last else 0)
-        keep_weights(folder / "run", folder / f"{goal:g}")
+        keep_weights(folder / "run", folder / name)
         return {**trained(folder), "parameters": _parameters(folder / "run" / "model.pt")}
 
-    for goal in minutes:
-        once(folder / f"{goal:g}", lambda goal=goal: whole(goal, goal == minutes[-1]))  # type: ignore[misc]
+    for name, goal in minutes.items():
+        settings = {"minutes": goal, "cohort": stamp(cohort / COHORT_FILE), "options": given}
+        once(folder / name, partial(whole, name, name == list(minutes)[-1]), settings)
+
+
+def _steps_in(folder: Path, minutes: float) -> int:
+    """Returns how many steps a training will have made after some minutes, at its present pace."""
+    so_far = trained(folder)
+    return int(so_far["steps"] + max(0.0, 60 * minutes - so_far["train_s"]) / so_far["pace_s"])
 
 
 def trained(folder: Path) -> dict[str, Any]:
-    """Returns steps, seconds and seconds a step so far, and the last validation loss."""
+    """Returns steps and seconds so far, the pace of the last hundred steps, and the last validation loss."""
     log = folder / "run" / "log.jsonl"
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
     paces = [line["seconds_per_step"] for line in lines if "seconds_per_step" in line]
-    steady = sorted(paces[2:] or paces)
+    steady = sorted(paces[2:][-100:] or paces)
     losses = [line["validation_loss"] for line in lines if "validation_loss" in line]
     return {
         "steps": len(paces),
@@ -148,11 +163,17 @@ def synthesize(
     overlays: Sequence[str] = (),
     **options: Any,
 ) -> Path:
-    """Makes a data set from label maps, and notes the time of a volume and its network calls."""
+    """Makes a data set from label maps, and notes network calls and time of a volume, with start and writing."""
     name = "Synthetic"
 
+    manifest = dataset_folder(folder, 501, name) / "manifest.jsonl"
+
+    def made() -> list[dict[str, Any]]:
+        lines = manifest.read_text().splitlines() if manifest.is_file() else []
+        return [json.loads(line) for line in lines]
+
     def make() -> dict[str, Any]:
-        began = time.monotonic()
+        began, before = time.monotonic(), len(made())
         run(
             "synthesizing",
             [recipe.sample[0], *overlays, *recipe.sample[1:]],
@@ -167,16 +188,15 @@ def synthesize(
             steps=steps,
             **{"sampler": recipe.sampler, **options},
         )
-        lines = (dataset_folder(folder, 501, name) / "manifest.jsonl").read_text().splitlines()
-        cases = [json.loads(line) for line in lines]
-        wall = time.monotonic() - began
+        wall, cases = time.monotonic() - began, made()
         return {
             "volumes": len(cases),
             "network_calls": cases[0]["network_calls"],
-            "volume_s": wall / len(cases),
+            "volume_s": wall / (len(cases) - before) if len(cases) > before else None,
         }
 
-    once(folder, make)
+    settings = {"steps": steps, "sampler": recipe.sampler, "section": section, "weights": stamp(weights)}
+    once(folder, make, settings)
     return dataset_folder(folder, 501, name)
 
 
@@ -199,5 +219,5 @@ def paint(
             write_volume(dataset / case / f"{case}-seg.nii.gz", mask)
         return {"volumes": len(entries)}
 
-    once(folder, make)
+    once(folder, make, {"cohort": stamp(cohort / COHORT_FILE), "section": section})
     return dataset

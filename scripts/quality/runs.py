@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -44,20 +46,32 @@ def run(workflow: str, configs: Sequence[str | Path], log: Path, **options: obje
         raise GliomaGenError(f"{workflow} stopped; all it said is in {log}")
 
 
-def once(folder: Path, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+def once(folder: Path, make: Callable[[], Mapping[str, Any]], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Makes something in a folder unless that is done, and returns the facts of it.
 
     Args:
         folder: Where; ``done.json`` there says that it is finished.
         make: Makes it, going on where it was, and returns facts.
+        settings: What it is made by; that of a finished one must be the same.
+
+    Raises:
+        GliomaGenError: It was made otherwise.
     """
     marker = folder / DONE
+    settings = json.loads(json.dumps(settings, default=str))
     if not marker.is_file():
         began = time.monotonic()
         facts = dict(make())
-        write_json(marker, {"wall_s": time.monotonic() - began, **facts})
-    facts = read_json(marker)
-    return dict(facts)
+        write_json(marker, {"wall_s": time.monotonic() - began, "settings": settings, **facts})
+    facts = dict(read_json(marker))
+    if facts["settings"] != settings:
+        raise GliomaGenError(f"{folder}: made with {facts['settings']}, not with {settings}; remove it")
+    return facts
+
+
+def stamp(file: Path) -> str:
+    """Returns what a file holds, in short, for the settings of what is made from it."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
 def side_by_side(tasks: Mapping[str, Callable[[], Any]], jobs: int) -> dict[str, Any]:

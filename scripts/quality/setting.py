@@ -19,6 +19,24 @@ FEW = 10
 
 
 @dataclass(frozen=True, kw_only=True)
+class Patients:
+    """Who takes part; nobody is in two of the groups, unless it says so.
+
+    Attributes:
+        training: To learn from.
+        held_out: Real scans to compare with and to test segmenters on.
+        asked: Whose label maps scans are made of to be compared with those; where patients are few, the held-out ones
+            themselves: then a generator may come nearer to them than other real scans do.
+        like: A cohort like theirs.
+    """
+
+    training: list[Entry]
+    held_out: list[Entry]
+    asked: list[Entry]
+    like: Path
+
+
+@dataclass(frozen=True, kw_only=True)
 class Setting:
     """What differs between the experiments.
 
@@ -33,11 +51,11 @@ class Setting:
         policies: Options of ``augmenting``.
         judging: Overlays of ``evaluate.yaml``.
         own_features: Judged by the network that comes along, and by the second extractor; or by the latter alone.
-        source: Makes the cohort of all patients; returns (training, held out, a cohort like them).
+        source: Finds all patients.
     """
 
     name: str
-    source: Callable[[Path, int], tuple[list[Entry], list[Entry], Path]]
+    source: Callable[[Path, int], Patients]
     contrasts: tuple[str, ...] = CONTRASTS
     generator: tuple[str, ...] = ()
     reference: dict[str, Any] = field(default_factory=dict)
@@ -52,7 +70,7 @@ class Setting:
 def phantoms(patients: int, held_out: int) -> Setting:
     """Returns the experiment on phantoms."""
 
-    def source(work: Path, jobs: int) -> tuple[list[Entry], list[Entry], Path]:
+    def source(work: Path, jobs: int) -> Patients:
         def make(name: str, count: int, seed: int) -> None:
             folder = work / "patients" / name
 
@@ -77,15 +95,15 @@ def phantoms(patients: int, held_out: int) -> Setting:
                     voxel_mm=[3.0, 3.0, 3.0],
                     validation_fraction=0.0,
                 )
-                return {"patients": count, "seed": seed}
+                return {}
 
-            once(folder, go)
+            once(folder, go, {"patients": count, "seed": seed})
 
-        groups = {"training": (patients, 11), "held out": (held_out, 12)}
+        groups = {"training": (patients, 11), "held out": (held_out, 12), "asked": (held_out, 13)}
         side_by_side({name: partial(make, name, *what) for name, what in groups.items()}, jobs)
         cohorts = [work / "patients" / name / "cohort" for name in groups]
-        training, rest = (datalist(cohort, "training") for cohort in cohorts)
-        return training, rest, cohorts[0]
+        training, rest, asked = (datalist(cohort, "training") for cohort in cohorts)
+        return Patients(training=training, held_out=rest, asked=asked, like=cohorts[0])
 
     return Setting(name="phantoms", source=source)
 
@@ -94,7 +112,7 @@ def slices(scans: Path, held_out: int) -> Setting:
     """Returns the experiment on thick slices of real scans with one class of lesion (TCGA-LGG; Buda et al. 2019)."""
     contrasts = ("t1c", "t1n", "t2f")
 
-    def source(work: Path, jobs: int) -> tuple[list[Entry], list[Entry], Path]:
+    def source(work: Path, jobs: int) -> Patients:
         folder = work / "patients"
 
         def go() -> dict[str, Any]:
@@ -116,7 +134,8 @@ def slices(scans: Path, held_out: int) -> Setting:
         cases = datalist(folder / "cohort", "training", contrasts)
         order = numpy_generator(0, "held out").permutation(len(cases))
         mixed = [cases[index] for index in order]
-        return mixed[held_out:], mixed[:held_out], folder / "cohort"
+        rest = mixed[:held_out]
+        return Patients(training=mixed[held_out:], held_out=rest, asked=rest, like=folder / "cohort")
 
     return Setting(
         name="real slices",
@@ -138,12 +157,14 @@ def learning(cohort: Path) -> Path:
     return cohort.with_name(f"{cohort.name}, learning")
 
 
-def make_cohorts(setting: Setting, full: Path, few: Path, jobs: int) -> None:
-    """Makes the cohort of all patients and that of ten, with the same held-out ones."""
-    training, held_out, like = setting.source(full.parent, jobs)
-    first = sorted({entry["patient"] for entry in training})[:FEW]
-    for folder, cases in ((full, training), (few, [e for e in training if e["patient"] in first])):
-        options: dict[str, Any] = {"training": cases, "contrasts": setting.contrasts}
-        write_cohort(folder, like, validation=held_out, **options)
+def make_cohorts(setting: Setting, full: Path, few: Path, asked: Path, jobs: int) -> None:
+    """Makes the cohort of all patients, that of ten with the same held-out ones, and that of those asked for."""
+    who = setting.source(full.parent, jobs)
+    contrasts = setting.contrasts
+    first = sorted({entry["patient"] for entry in who.training})[:FEW]
+    for folder, cases in ((full, who.training), (few, [e for e in who.training if e["patient"] in first])):
+        write_cohort(folder, who.like, training=cases, validation=who.held_out, contrasts=contrasts)
         # Generators look at a few held-out scans at the end of their training, and the time of that is not theirs.
-        write_cohort(learning(folder), like, validation=held_out[:4], **options)
+        some = who.held_out[:4]
+        write_cohort(learning(folder), who.like, training=cases, validation=some, contrasts=contrasts)
+    write_cohort(asked, who.like, training=[], validation=who.asked, contrasts=contrasts)

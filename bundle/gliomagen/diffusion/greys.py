@@ -9,6 +9,7 @@ The grey levels of a scan are (C, 2): mean and standard deviation of each contra
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -151,7 +152,8 @@ class GreyDistribution(nn.Module):
     def draw(self, normal: Tensor, known: Tensor) -> Tensor:
         """Draws grey levels, (B, C, 2), of the unknown contrasts given the known ones.
 
-        The conditional normal distribution (e.g. Bishop 2006, eq. 2.96). Draws stay within 2.5 standard deviations.
+        The conditional normal distribution (e.g. Bishop 2006, eq. 2.96). Draws stay within 2.5 standard deviations along
+        each of its axes, means in 0.02 to 0.98, deviations in 0.02 to 0.5; what is known is taken as it is.
 
         Args:
             normal: Standard normal numbers, (B, 2 C).
@@ -169,9 +171,12 @@ class GreyDistribution(nn.Module):
             root = axes * size.clamp(min=0).sqrt()
             given = given.clone()
             given[free] = mean + root @ noise[: len(mean)].clamp(-2.5, 2.5)
-            drawn.append(given)
+            half = len(given) // 2  # means, then logarithms of deviations
+            low = given.new_tensor([0.02] * half + [math.log(0.02)] * half)
+            high = given.new_tensor([0.98] * half + [math.log(0.5)] * half)
+            drawn.append(torch.where(free, given.clamp(low, high), given))
         mean, spread = torch.stack(drawn).chunk(2, dim=1)
-        return torch.stack([mean.clamp(0.02, 0.98), spread.exp().clamp(0.02, 0.5)], 2).to(normal)
+        return torch.stack([mean, spread.exp()], 2).to(normal)
 
 
 def learn_greys(cases: Any, *networks: nn.Module) -> None:

@@ -40,7 +40,7 @@ class SynthesisInferer(Inferer):
         background_known: Keep them 0 on the way, too: for a network that has not learnt them.
 
     Attributes:
-        network_calls: Forward passes of the last call.
+        network_calls: Forward passes of the last call, for each voxel: slices made one after the other count once.
         network_dims: Axes that the network sees at once; 0: all.
     """
 
@@ -116,8 +116,14 @@ class SynthesisInferer(Inferer):
         cases = list(case_ids or [str(i) for i in range(len(label))])
         parts = {"labels_known": labels_known, "voxels": voxels, "voxels_known": voxels_known}
         told = self.draw_greys(network, cases, label, greys, **parts)
-        image = self._scan(label, network, cases, told, parts)
-        if told is not None and voxels is None and image.ndim == 5:
+        was_training = network.training
+        network.eval()
+        try:
+            image = self._scan(label, network, cases, told, parts)
+        finally:
+            network.train(was_training)
+        whole = labels_known is None or bool(labels_known.all())  # else nobody says what is head
+        if told is not None and whole and voxels is None and image.ndim == 5:
             image = out_of_black(image, label > 0)
         image = image.clamp(0, 1)
         if self.mask_background:
@@ -155,8 +161,12 @@ class SynthesisInferer(Inferer):
         if voxels is not None:
             given = torch.where(known, given, condition.voxels)
             known = known | (condition.voxels_known > 0)
-        was_training = network.training
-        network.eval()
+        generators = [torch_generator(self.seed, "noise", case) for case in cases]
+
+        def noise() -> Tensor:
+            drawn = [torch.randn(self.contrasts, *label.shape[2:], generator=g) for g in generators]
+            return self.basis(torch.stack(drawn).to(label.device))  # (B, Cw, *S')
+
         with autocast(label.device, self.precision):
             denoiser = Denoiser(
                 network=network,
@@ -165,17 +175,9 @@ class SynthesisInferer(Inferer):
                 condition=condition,
                 guidance=self.guidance,
             )
-        del condition  # as large as several volumes, and not needed beside what the denoiser took of it
-        denoise = keeping(self.basis, known, given, denoiser)
-        generators = [torch_generator(self.seed, "noise", case) for case in cases]
-
-        def noise() -> Tensor:
-            drawn = [torch.randn(self.contrasts, *label.shape[2:], generator=g) for g in generators]
-            return self.basis(torch.stack(drawn).to(label.device))  # (B, Cw, *S')
-
-        with autocast(label.device, self.precision):
+            del condition  # as large as several volumes, and not needed beside what the denoiser took of it
+            denoise = keeping(self.basis, known, given, denoiser)
             clean = self._sample(denoise, noise(), self.process.grid(self.steps), noise)
-        network.train(was_training)
         self.network_calls = denoiser.network_calls
         return restore(self.basis.inverse(clean.float()), greys)
 

@@ -22,10 +22,11 @@ from .process import Process
 def region_weight(
     label: Tensor, labels_known: Tensor, *, lesion_weight: float, background_weight: float = 1.0
 ) -> Tensor:
-    """Returns the loss weight of each voxel, (B, 1, *S), mean 1 per sample.
+    """Returns the loss weight of each voxel, (B, 1, *S).
 
-    Where labels are given, a lesion voxel counts ``lesion_weight`` times as much as another. Where they are not it
-    counts exactly 1, or the unconditional model would be pulled toward lesions.
+    Where labels are given, a lesion voxel counts ``lesion_weight`` times as much as another, and the mean is 1 (0 of a
+    sample without any head, if background counts nothing). Where they are not given a voxel counts exactly 1, or the
+    unconditional model would be pulled toward lesions.
 
     Args:
         label: (B, 1, *S) prepared labels.
@@ -138,8 +139,8 @@ class DenoisingInferer(Inferer):
             time: (B,)
         """
         clean, eps = self.basis(inputs), self.basis(noise)  # (B, Cw, *S')
-        denoiser = Denoiser(network=network, basis=self.basis, process=self.process, condition=condition)
         with autocast(inputs.device, self.precision):
+            denoiser = Denoiser(network=network, basis=self.basis, process=self.process, condition=condition)
             output = denoiser.output(self.process.add_noise(clean, eps, time), time)
         return self.basis.inverse(self.process.residual(output, clean, eps, time))
 

@@ -14,6 +14,8 @@ import torch
 from monai.networks.schedulers import DDPMScheduler
 from torch import Generator, Tensor
 
+from .basis import Basis, IdentityBasis
+
 
 class Process(Protocol):
     """What training and sampling need to know of a noising process. All w, z, noise are (B, C, *S), t is (B,)."""
@@ -27,6 +29,10 @@ class Process(Protocol):
 
     def grid(self, steps: int) -> Tensor:
         """Returns the sampling times, (steps + 1,), from 1 down to 0."""
+        ...
+
+    def scales(self, t: float) -> tuple[float, float]:
+        """Returns how much of the clean coefficients and of the noise z_t holds; signal 1 and noise 0 at t = 0."""
         ...
 
     def add_noise(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
@@ -123,6 +129,10 @@ class RectifiedFlow:
         """Returns the sampling times, (steps + 1,), from exactly 1 down to exactly 0."""
         return self._time(torch.linspace(1, 0, steps + 1, dtype=torch.float64).logit()).float()
 
+    def scales(self, t: float) -> tuple[float, float]:
+        """Returns 1 - t and t."""
+        return 1 - t, t
+
     def add_noise(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Returns z_t = (1 - t) w + t e."""
         t = _column(t, clean)
@@ -167,15 +177,26 @@ class CosineDDPM:
 
     The tables are those of MONAI's ``DDPMScheduler``; step k of T stands at t = (k + 1) / T.
 
+    Where nearly all is noise an error of the named noise is thousands of times as large in the clean estimate, so
+    that this is held to the range of voxels.
+
     Args:
         train_steps: T.
-        clip: Clamp of the clean estimate to [-1, 1] while sampling.
+        clip: Least and largest voxel of a clean estimate; None: any.
+        basis: The basis the process runs in, if not the image itself.
     """
 
-    def __init__(self, *, train_steps: int = 1000, clip: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        train_steps: int = 1000,
+        clip: Sequence[float] | None = (-1.0, 1.0),
+        basis: Basis | None = None,
+    ) -> None:
         self.outputs = 1
         self.train_steps = train_steps
         self.clip = clip
+        self.basis = IdentityBasis() if basis is None else basis
         schedule = DDPMScheduler(num_train_timesteps=train_steps, schedule="cosine")
         self.alphas_cumprod: Tensor = schedule.alphas_cumprod.double()  # (T,)
 
@@ -196,13 +217,18 @@ class CosineDDPM:
         index = torch.linspace(self.train_steps, 0, steps + 1, dtype=torch.float64).round()
         return (index / self.train_steps).float()
 
+    def scales(self, t: float) -> tuple[float, float]:
+        """Returns sqrt(a) and sqrt(1 - a)."""
+        a = float(self.alpha_bar(torch.tensor([t])))
+        return math.sqrt(a), math.sqrt(1 - a)
+
     def add_noise(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Returns z_t = sqrt(a) x + sqrt(1 - a) e."""
         a = _column(self.alpha_bar(t), clean)
         return a.sqrt() * clean + (1 - a).sqrt() * noise
 
     def network_input(self, z: Tensor, t: Tensor) -> Tensor:
-        """Returns z_t, which has unit variance already."""
+        """Returns z_t, which has about unit variance already."""
         return z
 
     def network_time(self, t: Tensor) -> Tensor:
@@ -210,10 +236,10 @@ class CosineDDPM:
         return self._index(t).to(t)
 
     def clean_from(self, output: Tensor, z: Tensor, t: Tensor) -> Tensor:
-        """Returns (z - sqrt(1 - a) e') / sqrt(a), clamped if so configured."""
+        """Returns (z - sqrt(1 - a) e') / sqrt(a), its voxels clipped."""
         a = _column(self.alpha_bar(t), z)
         clean = (z - (1 - a).sqrt() * output) / a.sqrt()
-        return clean.clamp(-1, 1) if self.clip else clean
+        return clean if self.clip is None else self.basis(self.basis.inverse(clean).clamp(*self.clip))
 
     def residual(self, output: Tensor, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Returns the noise error, e' - e."""

@@ -1,13 +1,14 @@
-"""Samplers: free functions of one signature.
+"""Samplers, each for a process: ``sampler(denoise, z, times, fresh_noise) -> w``.
 
-``sampler(denoise, z, times, fresh_noise) -> w``: ``denoise(z, t)`` estimates the clean coefficients, ``z`` is the
-noise at ``times[0]`` (B, C, *S), ``times`` (N + 1,) falls from 1 to 0, ``fresh_noise()`` draws noise like z for
-those that need some. The velocity is v = (z - w') / t, dz = v dt. The last step ends on the clean estimate itself,
-so that t = 0 is never divided by.
+``denoise(z, t)`` estimates the clean coefficients, ``z`` is the noise at ``times[0]`` (B, C, *S), ``times`` (N + 1,)
+falls from 1 to 0, ``fresh_noise()`` draws noise like z for those that need some. With z_t = a w + s e a step of first
+order is z' = (s' / s) z + (a' - a s' / s) w' (DDIM: Song et al. 2021; for the flow, Euler). The last step ends on the
+clean estimate itself, so that s = 0 is never divided by.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import GliomaGenError
-from .process import CosineDDPM
+from .process import CosineDDPM, Process, RectifiedFlow
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 Sampler = Callable[[Denoise, Tensor, Tensor, Callable[[], Tensor]], Tensor]
@@ -25,45 +26,73 @@ def _full(z: Tensor, t: Tensor) -> Tensor:
     return t.to(z).expand(z.shape[0])
 
 
-def euler(denoise: Denoise, z: Tensor, times: Tensor, fresh_noise: Callable[[], Tensor]) -> Tensor:
+def _step(process: Process, z: Tensor, clean: Tensor, t: float, after: float) -> Tensor:
+    signal, noise = process.scales(t)
+    signal_after, noise_after = process.scales(after)
+    kept = noise_after / noise
+    return torch.add(clean * (signal_after - signal * kept), z, alpha=kept)
+
+
+def euler(process: Process) -> Sampler:
     """First order: N steps, N denoiser calls."""
-    for t, after in pairwise(times):
-        clean = denoise(z, _full(z, t))
-        if after == 0:
-            return clean
-        z = torch.lerp(clean, z, float(after / t))
-    return z
+
+    def sample(denoise: Denoise, z: Tensor, times: Tensor, fresh_noise: Callable[[], Tensor]) -> Tensor:
+        for t, after in pairwise(times):
+            clean = denoise(z, _full(z, t))
+            if after == 0:
+                return clean
+            z = _step(process, z, clean, float(t), float(after))
+        return z
+
+    return sample
 
 
-def heun(denoise: Denoise, z: Tensor, times: Tensor, fresh_noise: Callable[[], Tensor]) -> Tensor:
-    """Second order, trapezoidal (Karras et al. 2022, algorithm 1): N steps, 2 N - 1 denoiser calls."""
-    for t, after in pairwise(times):
-        clean = denoise(z, _full(z, t))
-        if after == 0:
-            return clean
-        slope = (z - clean) / t
-        trial = z + (after - t) * slope
-        slope_after = (trial - denoise(trial, _full(z, after))) / after
-        z = z + (after - t) * (slope + slope_after) / 2
-    return z
-
-
-def multistep(denoise: Denoise, z: Tensor, times: Tensor, fresh_noise: Callable[[], Tensor]) -> Tensor:
+def multistep(process: Process) -> Sampler:
     """Second order from the step before (Lu et al. 2022, DPM-Solver++(2M)): N steps, N denoiser calls.
 
-    The clean estimate is carried on linearly in the logarithm of signal to noise, ln (1 - t) / t.
+    The clean estimate is carried on linearly in the logarithm of signal to noise.
     """
-    before: Tensor | None = None
-    width_before = float("inf")  # the first step comes from pure noise
-    for t, after in pairwise(times):
-        clean = denoise(z, _full(z, t))
-        if after == 0:
-            return clean
-        width = float(t.logit() - after.logit())
-        ahead = clean if before is None else torch.lerp(before, clean, 1 + width / (2 * width_before))
-        z = torch.lerp(ahead, z, float(after / t))
-        before, width_before = clean, width
-    return z
+
+    def width(t: float, after: float) -> float:
+        (signal, noise), (signal_after, noise_after) = process.scales(t), process.scales(after)
+        if signal == 0:  # pure noise
+            return math.inf
+        return math.log(signal_after / noise_after) - math.log(signal / noise)
+
+    def sample(denoise: Denoise, z: Tensor, times: Tensor, fresh_noise: Callable[[], Tensor]) -> Tensor:
+        before: tuple[Tensor, float] | None = None
+        for t, after in pairwise(times):
+            clean = denoise(z, _full(z, t))
+            if after == 0:
+                return clean
+            ahead, wide = clean, width(float(t), float(after))
+            if before is not None:
+                ahead = torch.lerp(before[0], clean, 1 + wide / (2 * before[1]))
+            z = _step(process, z, ahead, float(t), float(after))
+            before = clean, wide
+        return z
+
+    return sample
+
+
+def heun(process: RectifiedFlow) -> Sampler:
+    """Second order, trapezoidal (Karras et al. 2022, algorithm 1): N steps, 2 N - 1 denoiser calls.
+
+    The velocity is v = (z - w') / t, dz = v dt.
+    """
+
+    def sample(denoise: Denoise, z: Tensor, times: Tensor, fresh_noise: Callable[[], Tensor]) -> Tensor:
+        for t, after in pairwise(times):
+            clean = denoise(z, _full(z, t))
+            if after == 0:
+                return clean
+            slope = (z - clean) / t
+            trial = z + (after - t) * slope
+            slope_after = (trial - denoise(trial, _full(z, after))) / after
+            z = z + (after - t) * (slope + slope_after) / 2
+        return z
+
+    return sample
 
 
 def ancestral(process: CosineDDPM) -> Sampler:
@@ -85,17 +114,22 @@ def ancestral(process: CosineDDPM) -> Sampler:
     return sample
 
 
-def sampler_named(name: str, process: object) -> Sampler:
+def sampler_named(name: str, process: Process) -> Sampler:
     """Looks a sampler up.
 
     Raises:
         GliomaGenError: There is none of that name, or it does not fit the process.
     """
-    if name == "ancestral" and isinstance(process, CosineDDPM):
-        return ancestral(process)
-    flow: dict[str, Sampler] = {"euler": euler, "heun": heun, "multistep": multistep}
-    if name in flow and not isinstance(process, CosineDDPM):
-        return flow[name]
-    raise GliomaGenError(
-        f"sampler '{name}' does not fit {type(process).__name__}; choose {', '.join(flow)} (flow), ancestral (DDPM)"
-    )
+    known: dict[str, Callable[[], Sampler]] = {
+        "euler": lambda: euler(process),
+        "multistep": lambda: multistep(process),
+    }
+    if isinstance(process, RectifiedFlow):
+        known["heun"] = lambda: heun(process)
+    if isinstance(process, CosineDDPM):
+        known["ancestral"] = lambda: ancestral(process)
+    if name not in known:
+        raise GliomaGenError(
+            f"sampler '{name}' does not fit {type(process).__name__}; choose {', '.join(sorted(known))}"
+        )
+    return known[name]()

@@ -22,10 +22,12 @@ Drawn = tuple[Mask, Mask]
 
 
 def _contrasts(r: np.random.RandomState, count: int, *, all_allowed: bool) -> Mask:
-    """Draws a non-empty subset of the contrasts, (C,)."""
+    """Draws a non-empty subset of the contrasts, (C,); of a single one that may not be all, the empty one."""
+    if count == 1 and not all_allowed:
+        return np.zeros(1, bool)
     while True:
         chosen: Mask = r.rand(count) < r.uniform(0.3, 0.9)
-        if chosen.any() and (all_allowed or count == 1 or not chosen.all()):
+        if chosen.any() and (all_allowed or not chosen.all()):
             return chosen
 
 
