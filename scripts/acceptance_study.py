@@ -122,7 +122,7 @@ def report(
         f"patients, so that {100 * thresholds.quantile:g} % of real scans should pass. Tested: "
         f"{len(results[REAL])} scans of yet other patients (both from sha256 {facts['heldout'][:12]}…). "
         + (
-            f"The segmenter (sha256 {thresholds.segmenter_sha256[:12]}…) has seen neither."
+            f"The segmenter (sha256 {thresholds.segmenter_sha256[:12]}…) has seen none of those that set thresholds or were tested."
             if thresholds.segmenter_sha256
             else "Without the segmenter: the group `agreement` is left out."
         )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
-from gliomagen.machine import autocast, bf16_error, lay_out
+from gliomagen.errors import GliomaGenError
+from gliomagen.machine import autocast, bf16_error, lay_out, refuse_company
 
 CPU = torch.device("cpu")
 
@@ -34,3 +36,11 @@ def test_networks_that_gain_nothing_stay_as_they_are() -> None:
     for dims, precision in ((3, "fp32"), (2, "bf16")):
         network = lay_out(_network(dims), CPU, precision)
         assert all(parameter.is_contiguous() for parameter in network.parameters())
+
+
+def test_several_processes_are_refused_where_each_would_do_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that know nothing of each other would overwrite what the others write."""
+    refuse_company("mixing")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(GliomaGenError, match="mixing runs as one process"):
+        refuse_company("mixing")

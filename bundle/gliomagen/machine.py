@@ -132,6 +132,16 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def refuse_company(workflow: str) -> None:
+    """Refuses ``torchrun`` for a workflow that is not made for several processes: each would do the whole of it.
+
+    Raises:
+        GliomaGenError: There are several.
+    """
+    if world_size() > 1:
+        raise GliomaGenError(f"{workflow} runs as one process: start it without torchrun")
+
+
 def is_mine(case: str) -> bool:
     """Tells whether this process takes a case: by the hash of its name, so that none need know of another."""
     return int(hashlib.sha256(case.encode()).hexdigest()[:8], 16) % world_size() == rank()

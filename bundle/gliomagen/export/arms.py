@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import GliomaGenError
 from ..provenance import patient_hash
 
-_PUBLISHED = 1235  # real training cases of GliomaGen (Renner 2024)
+_PUBLISHED = 1235  # real training cases of GliomaGen (Renner 2025)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from .shapes import box_of, names_of
 
 
 class PublishedPolicy:
-    """The protocol of GliomaGen (Renner 2024, poster): a left-right flip and one scale near 1.
+    """The protocol of GliomaGen (Renner 2025, poster): a left-right flip and one scale near 1.
 
     In this order: (1) with probability 0.5 flip left to right (axis 0 of a RAS+ array); (2) scale the whole mask by
     one factor, uniform in [0.98, 1.02], nearest neighbour, about the centre of the array; (2) is drawn again until
