@@ -98,11 +98,11 @@ def train_generators(plan: Plan, part: str) -> None:
     side_by_side(tasks, plan.jobs)
     if part == "scans":
         had = round(trained(plan.work / OURS.name)["train_s"] / 60, 2)
-        times = {NOISE: {"equal": 1.0}, REFERENCE: REFERENCE_TIMES, TUNED: TUNED_TIMES}
+        whens = ((TUNED, TUNED_TIMES), (REFERENCE, REFERENCE_TIMES), (NOISE, {"equal": 1.0}))
         side_by_side(
             {
-                recipe.name: task(recipe, {name: part * had for name, part in times[recipe].items()})
-                for recipe in (TUNED, REFERENCE, NOISE)
+                recipe.name: task(recipe, {name: part * had for name, part in times.items()})
+                for recipe, times in whens
             },
             plan.jobs,
         )

@@ -43,12 +43,12 @@ def write_prepared_case(folder: Path, case: str, *, size: tuple[int, ...], seed:
 
 
 def write_prepared_cohort(
-    folder: Path, *, training: int, validation: int, size: tuple[int, ...] = (16, 16, 16)
+    folder: Path, *, training: int, validation: int, size: tuple[int, ...] = (16, 16, 16), first: int = 0
 ) -> Path:
-    """Writes a small prepared cohort as ``preparing`` does."""
+    """Writes a small prepared cohort as ``preparing`` does; patients are counted from ``first``."""
     entries = [
         write_prepared_case(folder, f"BraTS-GLI-{90000 + i}-100", size=size, seed=i)
-        for i in range(training + validation)
+        for i in range(first, first + training + validation)
     ]
     write_json(
         folder / "cohort.json",
