@@ -149,7 +149,7 @@ def test_an_arm_sees_its_own_patients_alone(plan: benchmark.Plan, fake: FakeRuns
             }
             assert learnt <= few, place
     assert set(found["arms"]) == {"12", "10"} and set(found["copies"]) == {"12", "10"}
-    assert found["train_s"]["10"] == pytest.approx(30, rel=0.05)
+    assert found["train_s"]["10"] == pytest.approx(60, rel=0.05)
     steps = {options["max_steps"] for w, options in fake.seen if "segmenters" in str(options["output_dir"])}
     assert steps == {5}
 
