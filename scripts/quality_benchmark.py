@@ -199,9 +199,8 @@ def train_segmenters(plan: Plan, sets: dict[str, Path]) -> dict[str, list[Path]]
         arms[f"{name}: real"] = arm(real, [])
         arms[f"{name}: ours"] = arm([], ours)
         arms[f"{name}: real and ours"] = arm(real, ours)
-        what = (
-            "painter" if name == "full" else "real and painter"
-        )  # where ours is asked to do as well as real, or better
+        # The painter is a yardstick only where something is asked of ours.
+        what = "painter" if name == "full" else "real and painter"
         arms[f"{name}: {what}"] = arm(real if "real" in what else [], painted)
     seeds = {name: SEEDS[:1] if "painter" in name else SEEDS for name in arms}
     side_by_side(

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from gliomagen.scans import synthetic_scans
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 DONE = "done.json"
+_WRITING = threading.Lock()
 
 Entry = dict[str, Any]
 
@@ -64,8 +66,8 @@ def once(folder: Path, make: Callable[[], Mapping[str, Any]], settings: Mapping[
         facts = dict(make())
         write_json(marker, {"wall_s": time.monotonic() - began, "settings": settings, **facts})
     facts = dict(read_json(marker))
-    if facts["settings"] != settings:
-        raise GliomaGenError(f"{folder}: made with {facts['settings']}, not with {settings}; remove it")
+    if facts.get("settings") != settings:
+        raise GliomaGenError(f"{folder}: made with {facts.get('settings')}, not with {settings}; remove it")
     return facts
 
 
@@ -119,8 +121,9 @@ def write_cohort(
 
     content["training"] = [placed(entry) for entry in training]
     content["validation"] = [placed(entry) for entry in validation]
-    if not (folder / COHORT_FILE).is_file() or read_json(folder / COHORT_FILE) != content:
-        write_json(folder / COHORT_FILE, content)
+    with _WRITING:  # the seeds of an arm share its cohort
+        if not (folder / COHORT_FILE).is_file() or read_json(folder / COHORT_FILE) != content:
+            write_json(folder / COHORT_FILE, content)
     read_cohort(folder)
     return folder
 

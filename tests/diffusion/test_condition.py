@@ -88,6 +88,14 @@ def test_every_task_leaves_something_to_make(task: str, shape: tuple[int, ...]) 
             assert torch.equal(labels_known, torch.from_numpy(label > 1))
 
 
+def test_a_single_contrast_is_the_one_to_make() -> None:
+    """Of one contrast none can be given where one has to be missing; CT would learn nothing from that task."""
+    data = {"image": torch.zeros(1, 16, 16, 16), "label": np.ones((1, 16, 16, 16), np.uint8)}
+    for seed in range(5):
+        sample = DrawTaskd(keys="image", shares={"missing_contrasts": 1}).set_random_state(seed)(dict(data))
+        assert not sample["voxels_known"].any()
+
+
 def test_tasks_work_without_a_lesion_or_a_head() -> None:
     for label in (np.zeros((1, 16, 16, 16), np.uint8), np.ones((1, 16, 16, 16), np.uint8)):
         for task in TASKS:

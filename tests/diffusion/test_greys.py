@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gliomagen.diffusion import inferer as inferer_module
 from gliomagen.diffusion.basis import HaarBasis
 from gliomagen.diffusion.greys import (
     HEAD_SPREAD,
@@ -121,7 +122,7 @@ def test_every_case_has_grey_levels_of_its_own() -> None:
 
 
 def test_grey_levels_can_be_given() -> None:
-    greys = torch.tensor([[0.3, 0.1], [0.4, 0.1], [0.5, 0.2], [0.6, 0.2]])[None]
+    greys = torch.tensor([[0.01, 0.1], [0.4, 0.1], [0.5, 0.2], [0.6, 0.2]])[None]  # also what is never drawn
     assert torch.allclose(sample(greys=greys)[0, :, 5, 5, 5], greys[0, :, 0], atol=1e-5)
 
 
@@ -178,3 +179,19 @@ def test_no_more_of_a_sample_is_black_than_of_a_scan() -> None:
     assert torch.equal(out_of_black(dark, head)[..., :2], dark[..., :2])
     fine = 0.5 + 0.05 * dark
     assert torch.equal(out_of_black(fine, head), fine)
+
+
+def test_a_lesion_without_a_head_is_not_taken_for_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own dark core would be brightened as if preparation had cut it off."""
+    drawn_in: list[int] = []
+
+    def out_of_black(image: Tensor, where: Tensor) -> Tensor:
+        drawn_in.append(int(where.sum()))
+        return image
+
+    monkeypatch.setattr(inferer_module, "out_of_black", out_of_black)
+    lesion = label_map() > 1
+    sample(labels_known=lesion)
+    assert not drawn_in
+    sample()
+    assert drawn_in == [int((label_map() > 0).sum())]
