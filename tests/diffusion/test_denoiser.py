@@ -41,6 +41,7 @@ def test_sampling_sees_what_training_saw(
     network.to(memory_format=layout)
     assert layout_of(network) == layout
     monkeypatch.setattr(denoiser_module, "_AT_ONCE", 32 * 8 * 8 * 3)
+    monkeypatch.setattr(denoiser_module, "_VOXELS_AT_ONCE", 6 * 16 * 16)
     with torch.inference_mode():
         torch.testing.assert_close(estimate(), expected, rtol=1e-4, atol=1e-4)
         with autocast(z.device, "bf16"):

@@ -29,9 +29,10 @@ class Condition:
     voxels_known: Tensor
     greys: Tensor | None = None
 
-    def channels(self) -> Tensor:
-        """Returns all of it side by side, (B, L + 1 + 2 C, *S)."""
-        return torch.cat([self.labels, self.labels_known, self.voxels, self.voxels_known], dim=1)
+    def channels(self, where: slice = slice(None)) -> Tensor:
+        """Returns all of it side by side, (B, L + 1 + 2 C, *S), or some positions of the first axis of S."""
+        parts = (self.labels, self.labels_known, self.voxels, self.voxels_known)
+        return torch.cat([part[:, :, where] for part in parts], dim=1)
 
     def empty(self) -> Condition:
         """Returns the condition that gives nothing but grey levels, of the same shape: the unconditional model."""

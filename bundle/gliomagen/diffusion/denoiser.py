@@ -16,6 +16,8 @@ from .process import Process
 
 _AT_ONCE = 2**19
 """Coefficients whose clean estimate is made of the network's output in one go."""
+_VOXELS_AT_ONCE = 2**20
+"""Voxels whose condition is transformed in one go: whole, at full size, it would need more memory than the network."""
 
 
 class Denoiser:
@@ -74,7 +76,10 @@ class Denoiser:
 
     def _told(self, condition: Condition, basis: Basis) -> Any:
         """Returns the condition's channels, (B, Cc, *S'), or what the network keeps of them from call to call."""
-        channels = self._as_seen(basis(condition.channels()))
+        size, plane = condition.labels.shape[2], condition.labels[0, 0, 0].numel()
+        thick = 2 * max(1, _VOXELS_AT_ONCE // (2 * plane))  # even, since a basis takes voxels by twos
+        slabs = (slice(first, first + thick) for first in range(0, size, thick))
+        channels = torch.cat([self._as_seen(basis(condition.channels(slab))) for slab in slabs], dim=2)
         none = channels.new_zeros(len(channels), 0)
         levels = none if condition.greys is None else black_and_white(condition.greys).to(channels)
         if hasattr(self.network, "prepare") and not torch.is_grad_enabled():
