@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from gliomagen.export.nnunet import NnunetWriter
 from gliomagen.files import write_json
 from gliomagen.labels import CONTRASTS, LABEL_NAMES
+from gliomagen.provenance import patient_hash
 from gliomagen.volume import Volume, write_volume
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,6 +72,58 @@ def write_prepared_cohort(
         },
     )
     return folder
+
+
+def write_synthetic(
+    out: Path,
+    *,
+    seen: list[str],
+    children: int = 8,
+    size: tuple[int, ...] = (16, 16, 16),
+    number: int = 501,
+    segmenter_sha256: str | None = None,
+    sources: list[str] | None = None,
+) -> Path:
+    """Volumes by somebody's generator: their label maps go back to each source, the cohort's eight patients, in turn."""
+    sources = sources or [f"BraTS-GLI-{90000 + i}" for i in range(8)]
+    card = {"sha256": "w" * 64, "steps": 1, "training_patients": [patient_hash(p) for p in seen]}
+    settings = {
+        "weights_sha256": "w" * 64,
+        "seed": 0,
+        "sampler": "euler",
+        "steps": 1,
+        "guidance": 1.0,
+        "precision": "fp32",
+    }
+    writer = NnunetWriter(
+        output_dir=out,
+        dataset_id=number,
+        dataset_name="Made",
+        contrasts=CONTRASTS,
+        labels="challenge",
+        settings=settings,
+        card=card,
+    )
+    names = [f"made{'' if number == 501 else number}-{i:03d}-s0" for i in range(children)]
+    writer.pending([{"case": name} for name in names])
+    for i, name in enumerate(names):
+        label = np.zeros(size, np.uint8)
+        label[2:-2, 2:-2, 2:-2] = 1
+        label[4:8, 4:8, 4:8] = 4
+        volumes = np.broadcast_to(0.5 * (label > 0), (4, *size))
+        facts = {"mask_sha256": str(i), "source_patient": sources[i % len(sources)], "network_calls": 1}
+        writer.write(name, volumes, label, np.diag([3.0, 3.0, 3.0, 1.0]), facts)
+    assert writer.complete()
+    entries = [
+        {"case": name, "accepted": i % 2 == 0, "score": 1.0, "reasons": []} for i, name in enumerate(names)
+    ]
+    (writer.folder / "acceptance.jsonl").write_text("".join(json.dumps(e) + "\n" for e in entries))
+    reference = {
+        "reference_patients": [patient_hash(p) for p in seen],
+        "segmenter_sha256": segmenter_sha256,
+    }
+    (writer.folder / "acceptance.json").write_text(json.dumps(reference))
+    return writer.folder
 
 
 def bundle_run(

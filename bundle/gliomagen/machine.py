@@ -38,6 +38,26 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def study_devices(name: str, jobs: int) -> list[str]:
+    """Returns where trainings run side by side: the number of each card, or ``cpu``, ``jobs`` times.
+
+    Args:
+        name: ``auto``, ``cpu`` or ``cuda``.
+        jobs: Trainings at a time on a CPU.
+
+    Raises:
+        GliomaGenError: CUDA is asked for and absent, the name is another, or there are no jobs.
+    """
+    if name not in ("auto", "cpu", "cuda") or isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
+        raise GliomaGenError(
+            f"device '{name}', jobs {jobs}: give auto, cpu or cuda, and a whole number above 0"
+        )
+    if resolve_device(name).type == "cpu":
+        return ["cpu"] * jobs
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return shown.split(",") if shown else [str(number) for number in range(torch.cuda.device_count())]
+
+
 def resolve_precision(name: str, device: torch.device) -> str:
     """Returns ``bf16`` or ``fp32`` for the option ``precision``: ``auto``, ``bf16`` or ``fp32``.
 

@@ -9,19 +9,16 @@ from typing import Any
 
 import numpy as np
 from monai.bundle import ConfigParser
-from numpy.typing import NDArray
 
 from gliomagen.cohort.datalist import datalist
-from gliomagen.evaluation.intervals import Estimate, interval
+from gliomagen.evaluation.comparison import Table, gain_of, mean_of, share_of
+from gliomagen.evaluation.intervals import Estimate
 from gliomagen.evaluation.segmentation import score_case
 from gliomagen.files import write_json
-from gliomagen.randomness import numpy_generator
 from gliomagen.scans import read_scan, real_scans
 
 from .runs import ROOT, Entry, once, run, write_cohort
 from .setting import Setting
-
-Table = NDArray[np.float64]
 
 
 def arm(real: Sequence[Entry], synthetic: Sequence[Entry]) -> list[Entry]:
@@ -108,35 +105,6 @@ def dice_table(folders: Sequence[Path], regions: Sequence[str]) -> Table:
         total = np.where(there, table, 0).sum(1)
         tables.append(np.where(count > 0, total / np.maximum(count, 1), np.nan))
     return np.stack(tables)
-
-
-def mean_of(table: Table, *, draws: int = 2000) -> Estimate:
-    """Returns the mean over seeds and patients, resampling both."""
-    return interval(float(np.nanmean(table)), [float(np.nanmean(part)) for part in _resampled(table, draws)])
-
-
-def gain_of(table: Table, base: Table, *, draws: int = 2000) -> Estimate:
-    """Returns the mean difference of two arms on the same patients, resampling patients and each arm's seeds."""
-    pairs = zip(_resampled(table, draws, "a"), _resampled(base, draws, "b"), strict=True)
-    differences = [float(np.nanmean(a) - np.nanmean(b)) for a, b in pairs]
-    return interval(float(np.nanmean(table) - np.nanmean(base)), differences)
-
-
-def share_of(table: Table, base: Table, *, draws: int = 2000) -> Estimate:
-    """Returns the ratio of two arms' means, likewise."""
-    pairs = zip(_resampled(table, draws, "a"), _resampled(base, draws, "b"), strict=True)
-    ratios = [float(np.nanmean(a) / np.nanmean(b)) for a, b in pairs]
-    return interval(float(np.nanmean(table) / np.nanmean(base)), ratios)
-
-
-def _resampled(table: Table, draws: int, what: str = "") -> list[Table]:
-    patients = numpy_generator(0, "patients")  # the same for both sides of a pair
-    seeds = numpy_generator(0, "seeds", what)
-    count, people = table.shape
-    return [
-        table[seeds.integers(count, size=count)][:, patients.integers(people, size=people)]
-        for _ in range(draws)
-    ]
 
 
 def summary(

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from helpers import bundle_run, write_prepared_cohort
+from helpers import bundle_run, write_prepared_cohort, write_synthetic
 
 from gliomagen.cohort.datalist import datalist
 from gliomagen.cohort.split import some_of
 from gliomagen.errors import GliomaGenError
 from gliomagen.export.arms import ARMS, count_of, foreign_patients, real_cases, synthetic_cases
 from gliomagen.export.mixing import Mixture
-from gliomagen.export.nnunet import NnunetWriter
 from gliomagen.files import file_sha256
 from gliomagen.labels import CONTRASTS
 from gliomagen.provenance import CardWriter, patient_hash
@@ -28,57 +27,6 @@ TRAINED = [f"BraTS-GLI-{90000 + i}" for i in range(6)]
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_prepared_cohort(tmp_path_factory.mktemp("real"), training=6, validation=2)
-
-
-def write_synthetic(
-    out: Path,
-    *,
-    seen: list[str],
-    children: int = 8,
-    size: tuple[int, ...] = (16, 16, 16),
-    number: int = 501,
-    segmenter_sha256: str | None = None,
-    sources: list[str] | None = None,
-) -> Path:
-    """Volumes by somebody's generator: their label maps go back to each source, the cohort's eight patients, in turn."""
-    sources = sources or [f"BraTS-GLI-{90000 + i}" for i in range(8)]
-    card = {"sha256": "w" * 64, "steps": 1, "training_patients": [patient_hash(p) for p in seen]}
-    settings = {
-        "weights_sha256": "w" * 64,
-        "seed": 0,
-        "sampler": "euler",
-        "steps": 1,
-        "guidance": 1.0,
-        "precision": "fp32",
-    }
-    writer = NnunetWriter(
-        output_dir=out,
-        dataset_id=number,
-        dataset_name="Made",
-        contrasts=CONTRASTS,
-        labels="challenge",
-        settings=settings,
-        card=card,
-    )
-    names = [f"made{'' if number == 501 else number}-{i:03d}-s0" for i in range(children)]
-    writer.pending([{"case": name} for name in names])
-    for i, name in enumerate(names):
-        label = np.ones(size, np.uint8)
-        label[4:8, 4:8, 4:8] = 4
-        volumes = np.full((4, *size), 0.5)
-        facts = {"mask_sha256": str(i), "source_patient": sources[i % len(sources)], "network_calls": 1}
-        writer.write(name, volumes, label, np.diag([3.0, 3.0, 3.0, 1.0]), facts)
-    assert writer.complete()
-    entries = [
-        {"case": name, "accepted": i % 2 == 0, "score": 1.0, "reasons": []} for i, name in enumerate(names)
-    ]
-    (writer.folder / "acceptance.jsonl").write_text("".join(json.dumps(e) + "\n" for e in entries))
-    reference = {
-        "reference_patients": [patient_hash(p) for p in seen],
-        "segmenter_sha256": segmenter_sha256,
-    }
-    (writer.folder / "acceptance.json").write_text(json.dumps(reference))
-    return writer.folder
 
 
 def mixture(cohort: Path, out: Path, sets: list[Path], arm: str, **options: Any) -> Mixture:

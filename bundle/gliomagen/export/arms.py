@@ -16,17 +16,19 @@ _PUBLISHED = 1235  # real training cases of GliomaGen (Renner 2025)
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """A training configuration, in parts of the real training cases.
+    """A training configuration.
 
     Attributes:
-        real: Real cases.
-        synthetic: Synthetic ones.
+        real: Real cases: a fraction is a part of the real training cases there are, a whole number is a count.
+        synthetic: Synthetic ones, likewise.
         accepted: Whether the synthetic ones are of the accepted subset.
+        seed: Says which cases, where the arm takes a part; None leaves it to others.
     """
 
-    real: Fraction
-    synthetic: Fraction = Fraction(0)
+    real: Fraction | int
+    synthetic: Fraction | int = Fraction(0)
     accepted: bool = False
+    seed: int | None = None
 
 
 ARMS: dict[str, Arm] = {
@@ -53,9 +55,37 @@ def arm_named(name: str) -> Arm:
         raise GliomaGenError(f"arm '{name}' is not known; choose among {list(ARMS)}") from None
 
 
-def count_of(share: Fraction, cases: int) -> int:
-    """Returns a share of ``cases``, rounded: for 1235 cases exactly what was published."""
-    return round(share * cases)
+_COUNTED = {"real", "synthetic", "accepted_only", "seed", "name"}
+
+
+def arm_of(told: str | Mapping[str, Any]) -> tuple[str, Arm]:
+    """Returns an arm with its name, by one of :data:`ARMS`, or counted: ``{real: 10, synthetic: 50}``.
+
+    Args:
+        told: A name; or ``real`` and ``synthetic`` (cases), ``accepted_only``, ``seed`` and ``name``, each of which may be
+            left out. A counted arm is named as in ``10R+50S``, ``10R+50HQS`` where only accepted cases count.
+
+    Raises:
+        GliomaGenError: There is no such arm, or a number is none.
+    """
+    if isinstance(told, str):
+        return told, arm_named(told)
+    if not isinstance(told, Mapping) or not told or set(told) - _COUNTED:
+        raise GliomaGenError(f"arm {told!r}: give a name of {list(ARMS)}, or some of {sorted(_COUNTED)}")
+    counts = {key: told.get(key, 0) for key in ("real", "synthetic")}
+    for key, count in (*counts.items(), ("seed", told.get("seed") or 0)):
+        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+            raise GliomaGenError(f"arm {dict(told)}: {key} must be a whole number, 0 or more, not {count!r}")
+    accepted, seed = bool(told.get("accepted_only", False)), told.get("seed")
+    parts = [f"{counts['real']}R"] if counts["real"] or not counts["synthetic"] else []
+    parts += [f"{counts['synthetic']}{'HQS' if accepted else 'S'}"] if counts["synthetic"] else []
+    name = "+".join(parts) + (f"-seed{seed}" if seed is not None else "")
+    return str(told.get("name", name)), Arm(**counts, accepted=accepted, seed=seed)
+
+
+def count_of(share: Fraction | int, cases: int) -> int:
+    """Returns a share of ``cases``, rounded: for 1235 cases exactly what was published. A whole number is a count."""
+    return share if isinstance(share, int) else round(share * cases)
 
 
 def real_cases(entries: Sequence[Mapping[str, Any]], count: int, seed: int) -> list[dict[str, Any]]:

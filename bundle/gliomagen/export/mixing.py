@@ -18,7 +18,7 @@ from ..files import content_sha256, read_json, write_json
 from ..labels import convention
 from ..provenance import read_card, refuse_seen
 from ..volume import Volume, read_header, read_volume, write_volume
-from .arms import arm_named, count_of, foreign_patients, parents, real_cases, synthetic_cases
+from .arms import arm_of, count_of, foreign_patients, parents, real_cases, synthetic_cases
 from .datacard import ACCEPTANCE_FILE
 from .mixcard import MIX_FILE, SPLITS_FILE, write_mix_card
 from .nnunet_form import (
@@ -54,7 +54,7 @@ class Mixture:
         output_dir: Where ``nnUNet_raw`` is.
         dataset_id: 1 to 999.
         dataset_name: None: after the arm, with ``_plus_`` for ``+``.
-        arm: One of :data:`.arms.ARMS`.
+        arm: One of :data:`.arms.ARMS`, or counts: ``{real: 10, synthetic: 50}``, see :func:`.arms.arm_of`.
         contrasts: Channels, in order.
         labels: ``challenge`` or ``prepared``.
         seed: Which cases, where an arm takes a part.
@@ -78,7 +78,7 @@ class Mixture:
         synthetic_dirs: Sequence[str | Path],
         output_dir: str | Path,
         dataset_id: int,
-        arm: str,
+        arm: str | Mapping[str, Any],
         contrasts: Sequence[str],
         dataset_name: str | None = None,
         labels: str = "challenge",
@@ -97,8 +97,9 @@ class Mixture:
         self.training, self.validation = list(training), list(validation)
         self.sets = [Path(folder) for folder in synthetic_dirs]
         self.output_dir, self.dataset_id, self.dataset_name = Path(output_dir), dataset_id, dataset_name
-        self.arm_name, self.arm = arm, arm_named(arm)
-        self.contrasts, self.labels, self.seed = tuple(contrasts), labels, seed
+        self.arm_name, self.arm = arm_of(arm)
+        self.contrasts, self.labels = tuple(contrasts), labels
+        self.seed = seed if self.arm.seed is None else self.arm.seed
         total = len(self.training)
         self.real_count = count_of(self.arm.real, total) if real_count is None else real_count
         self.synthetic_count = (
@@ -264,7 +265,9 @@ class Mixture:
     def _refuse_other(folder: Path, plan: Mapping[str, Any]) -> None:
         there = read_json(folder / MIX_FILE) if (folder / MIX_FILE).is_file() else None
         if there != plan:
-            raise GliomaGenError(f"{folder}: is there with other content; choose another dataset_id")
+            raise GliomaGenError(
+                f"{folder}: is there with other content; remove it, or choose another dataset_id"
+            )
 
     def _build(
         self,

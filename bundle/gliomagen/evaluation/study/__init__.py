@@ -1,0 +1,1 @@
+"""The downstream study: does a segmenter gain from synthetic cases, how many are needed, and at what cost?"""

@@ -1,0 +1,156 @@
+"""Segmentation methods with one interface: the quick network here, nnU-Net in :mod:`.nnunet`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from .. import BUNDLE_ROOT
+from ..children import run_module
+from ..errors import GliomaGenError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """What a method found in the validation cases of a data set.
+
+    Attributes:
+        files: Label map of each case.
+        label_convention: Its numbers.
+        train_s: Seconds of training, over all runs it took.
+    """
+
+    files: Mapping[str, Path]
+    label_convention: str
+    train_s: float
+
+
+class SegmentationMethod(Protocol):
+    """Learns from the training cases of an nnU-Net data set, segments the validation cases of its split."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What decides its results, beside the data and the seed; plain content."""
+        ...
+
+    def prepare(self, dataset: Path, work: Path, log: Path) -> None:
+        """Does what all seeds of a data set share; killed, it is run again."""
+        ...
+
+    def run(
+        self, dataset: Path, work: Path, folder: Path, *, seed: int, device: str, log: Path
+    ) -> Predictions:
+        """Trains and segments; run again after a kill, it goes on.
+
+        Args:
+            dataset: ``DatasetNNN_Name`` that mixing made.
+            work: Of the data set, as in :meth:`prepare`.
+            folder: Of this training.
+            seed: Of this training.
+            device: ``cpu``, or the number of a card.
+            log: Where all it says goes.
+
+        Raises:
+            GliomaGenError: It failed; names the log.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickMethod:
+    """The network of ``segmenter.yaml``.
+
+    Args:
+        max_steps: Optimiser steps, the same for every data set.
+        options: Further options of ``segmenter.yaml``, by name.
+        contrasts: Channels of the data sets.
+        threads: CPU threads; None leaves them.
+    """
+
+    max_steps: int
+    contrasts: Sequence[str]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    threads: int | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides its results."""
+        return {"segmenter": "quick", "max_steps": self.max_steps, **self.options}
+
+    def prepare(self, dataset: Path, work: Path, log: Path) -> None:
+        """Nothing: the first training fills the cache."""
+
+    def run(
+        self, dataset: Path, work: Path, folder: Path, *, seed: int, device: str, log: Path
+    ) -> Predictions:
+        """See :class:`SegmentationMethod`."""
+        shared = {"contrasts": list(self.contrasts), "threads": self.threads, "dataset_dir": dataset}
+        self._bundle(
+            "training",
+            ("segmenter", "segmenter_mixed"),
+            log,
+            device,
+            output_dir=folder / "training",
+            cache_dir=work / "cache",
+            max_steps=self.max_steps,
+            sample_interval=self.max_steps,
+            log_interval=1,
+            seed=seed,
+            **{**shared, **self.options},
+        )
+        network = {name: self.options[name] for name in ("spatial_dims", "channels") if name in self.options}
+        found = folder / "found"
+        self._bundle(
+            "segmenting",
+            ("segment", "segment_mixed"),
+            log,
+            device,
+            weights=folder / "training" / "model.pt",
+            output_dir=found,
+            label_convention="prepared",
+            **shared,
+            **network,
+        )
+        files = {path.parent.name: path for path in found.glob("*/*-seg.nii.gz")}
+        log_lines = (folder / "training" / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        train_s = sum(json.loads(line).get("seconds_per_step", 0.0) for line in log_lines)
+        return Predictions(files=files, label_convention="prepared", train_s=train_s)
+
+    @staticmethod
+    def _bundle(workflow: str, configs: Sequence[str], log: Path, device: str, **options: Any) -> None:
+        files = [str(Path(BUNDLE_ROOT) / "configs" / f"{name}.yaml") for name in configs]
+        arguments = ["run", workflow, "--config_file", repr(files)]
+        for name, value in options.items():
+            if value is not None:  # MONAI drops a null override
+                arguments += [f"--{name}", str(value) if isinstance(value, str | Path) else repr(value)]
+        arguments += ["--device", "cpu" if device == "cpu" else "cuda"]
+        run_module("monai.bundle", arguments, log=log, environment=card_of(device))
+
+
+def card_of(device: str) -> dict[str, str]:
+    """Returns the variables that show a program one card alone, or none of its cards."""
+    return {"CUDA_VISIBLE_DEVICES": "" if device == "cpu" else device}
+
+
+def require_predictions(found: Predictions, cases: Sequence[str], log: Path) -> None:
+    """Checks that every case was segmented.
+
+    Raises:
+        GliomaGenError: One was not.
+    """
+    if missing := [case for case in cases if case not in found.files]:
+        raise GliomaGenError(f"{missing[0]}: was not segmented; see {log}")
+
+
+def method_named(name: str, methods: Mapping[str, SegmentationMethod]) -> SegmentationMethod:
+    """Looks a method up.
+
+    Raises:
+        GliomaGenError: There is none of that name.
+    """
+    if name not in methods:
+        raise GliomaGenError(f"segmenter '{name}' is not known; choose among {sorted(methods)}")
+    return methods[name]

@@ -1,0 +1,93 @@
+"""One step of nnU-Net in a process of its own, as :mod:`.nnunet` starts it.
+
+python -m gliomagen.segmenter.nnunet_process prepare DATASET CONFIGURATION cpu PLANNER GPU_MEMORY_GB
+python -m gliomagen.segmenter.nnunet_process train DATASET CONFIGURATION cpu|cuda TRAINER PLANS SEED
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from typing import Any
+
+
+def prepare(dataset: str, configuration: str, device: str, planner: str, gpu_memory_gb: str) -> None:
+    """Fingerprints, plans and preprocesses."""
+    from nnunetv2.configuration import default_num_processes
+    from nnunetv2.experiment_planning import plan_and_preprocess_api as api
+
+    number = [int(dataset[len("Dataset") :][:3])]
+    api.extract_fingerprints(number, num_processes=default_num_processes, check_dataset_integrity=True)
+    memory = float(gpu_memory_gb) if gpu_memory_gb else None
+    plans = api.plan_experiments(number, planner, memory)
+    api.preprocess(number, plans, (configuration,), (default_num_processes,))
+
+
+def train(dataset: str, configuration: str, device: str, trainer: str, plans: str, seed: str) -> None:
+    """Trains on fold 0, from the last checkpoint if there is one, and segments its validation cases."""
+    import torch
+    from nnunetv2.run import run_training
+    from nnunetv2.utilities import find_objects
+
+    kind = seeded(find_objects.recursive_find_trainer_class_by_name(trainer), int(seed))
+    run_training.recursive_find_trainer_class_by_name = lambda _: kind
+    if device == "cpu":
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+    run_training.run_training(
+        dataset, configuration, 0, trainer, plans, continue_training=True, device=torch.device(device)
+    )
+
+
+def seeded(kind: Any, seed: int) -> Any:
+    """Returns a trainer class whose random numbers come from a seed and the epoch, and whose checkpoints are whole.
+
+    Args:
+        kind: A trainer class of nnU-Net.
+        seed: Of the training.
+    """
+    import numpy as np
+    import torch
+
+    from gliomagen.files import write_json, written_whole
+    from gliomagen.randomness import derived_seed
+
+    def draw_from(what: object) -> None:
+        number = derived_seed(seed, "nnunet", what)
+        random.seed(number)
+        np.random.seed(number % 2**32)
+        torch.manual_seed(number)
+
+    class Seeded(kind):  # type: ignore[misc]
+        def initialize(self) -> None:
+            draw_from("weights")
+            super().initialize()
+
+        def on_epoch_start(self) -> None:
+            draw_from(self.current_epoch)
+            super().on_epoch_start()
+
+        def on_train_end(self) -> None:
+            super().on_train_end()
+            ends, starts = (
+                self.logger.get_value(f"epoch_{end}_timestamps", step=None) for end in ("end", "start")
+            )
+            train_s = sum(end - start for end, start in zip(ends, starts, strict=False))
+            write_json(os.path.join(self.output_folder, "times.json"), {"train_s": train_s})
+
+        def save_checkpoint(self, filename: str) -> None:
+            with written_whole(filename) as beside:
+                super().save_checkpoint(str(beside))
+
+    Seeded.__name__ = Seeded.__qualname__ = kind.__name__  # nnU-Net names folders by it
+    return Seeded
+
+
+if __name__ == "__main__":
+    from gliomagen.torchvision_import import repair_torchvision
+
+    repair_torchvision()  # some trainers import it
+    if sys.argv[1] == "prepare":
+        prepare(*sys.argv[2:])
+    else:
+        train(*sys.argv[2:])
