@@ -33,21 +33,26 @@ def patient_table(scores: Sequence[Mapping[str, float]], patients: Mapping[str, 
 
 def mean_of(table: Table, *, draws: int = 2000) -> Estimate:
     """Returns the mean over seeds and patients, resampling both."""
-    return interval(float(np.nanmean(table)), [float(np.nanmean(part)) for part in _resampled(table, draws)])
+    return interval(_mean(table), [_mean(part) for part in _resampled(table, draws)])
 
 
 def gain_of(table: Table, base: Table, *, draws: int = 2000) -> Estimate:
     """Returns the mean difference of two arms on the same patients, resampling patients and each arm's seeds."""
     pairs = zip(_resampled(table, draws, "a"), _resampled(base, draws, "b"), strict=True)
-    differences = [float(np.nanmean(a) - np.nanmean(b)) for a, b in pairs]
-    return interval(float(np.nanmean(table) - np.nanmean(base)), differences)
+    differences = [_mean(a) - _mean(b) for a, b in pairs]
+    return interval(_mean(table) - _mean(base), differences)
 
 
 def share_of(table: Table, base: Table, *, draws: int = 2000) -> Estimate:
     """Returns the ratio of two arms' means, likewise."""
     pairs = zip(_resampled(table, draws, "a"), _resampled(base, draws, "b"), strict=True)
-    ratios = [float(np.nanmean(a) / np.nanmean(b)) for a, b in pairs]
-    return interval(float(np.nanmean(table) / np.nanmean(base)), ratios)
+    ratios = [_mean(a) / _mean(b) for a, b in pairs]
+    return interval(_mean(table) / _mean(base), ratios)
+
+
+def _mean(table: Table) -> float:
+    there = table[np.isfinite(table)]
+    return float(there.mean()) if len(there) else float("nan")
 
 
 def _resampled(table: Table, draws: int, what: str = "") -> list[Table]:

@@ -75,7 +75,7 @@ def _arms(content: Content) -> Figure:
         )
     axis.set_xticks(range(len(arms)), [_label(content, arm) for arm in arms])
     axis.set_ylabel("Dice")
-    axis.legend(ncols=len(regions), frameon=False, loc="lower center")
+    figure.legend(ncols=len(regions), frameon=False, loc="outside upper center", fontsize=8)
     return figure
 
 
