@@ -82,7 +82,7 @@ def training_cases(cohort: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield contrasts_of(cohort, entry["case"]), read_volume(cohort / entry["label"]).to_ras().data
 
 
-def main(out: Path) -> None:
+def main(out: Path, *, study: bool = False) -> None:
     """Runs every step below ``out`` and prints the picture's path last."""
     names = ("phantoms", "cohort", "known", "synthetic", "masks", "logs")
     phantoms, cohort, known, synthetic, masks, logs = (out / name for name in names)
@@ -182,6 +182,20 @@ def main(out: Path) -> None:
     with step("9/9 drawing"):
         draw_variants(out / "new-patients.png", dataset, masks, verdicts)
         draw_validation(out / "real-beside-synthetic.png", cohort, synthetic)
+    if study:
+        with step("studying, with nnU-Net trained for a few iterations, enough to see the path"):
+            run(
+                "studying",
+                "study",
+                logs / "studying.log",
+                real_dir=str(cohort),
+                synthetic_dir=str(dataset),
+                output_dir=str(out / "study"),
+                arms=["real", {"real": 10, "synthetic": VARIANTS}],
+                seeds=[0],
+                trainer="nnUNetTrainer_short",
+            )
+        print(out / "study" / "index.html")
     print(out / "new-patients.png")
     print(out / "real-beside-synthetic.png")
     print(out / "evaluation" / "report" / "index.html")
@@ -221,6 +235,6 @@ def draw_variants(picture: Path, dataset: Path, masks: Path, verdicts: list[dict
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]).resolve())
+        main(Path(sys.argv[1]).resolve(), study="--study" in sys.argv[2:])
     except GliomaGenError as error:
         sys.exit(f"\nerror: {error}")

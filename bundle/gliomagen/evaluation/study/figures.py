@@ -217,9 +217,9 @@ def draw_predictions(
         return
     chosen = dict.fromkeys([ranked[0], ranked[len(ranked) // 2], ranked[-1]])
     by_case = {entry["case"]: entry for entry in entries}
-    contrasts = [name for name in ("t1c", "t2f") if name in content["contrasts"]] or list(content["contrasts"])[
-        :2
-    ]
+    contrasts = [name for name in ("t1c", "t2f") if name in content["contrasts"]] or list(
+        content["contrasts"]
+    )[:2]
     rows = []
     for name in chosen:
         entry = by_case[name]

@@ -39,7 +39,7 @@ class Study:
 
     Everything of an arm is in ``<output_dir>/arms/<arm>/``: its data set, what a method prepares of it, ``seed-<n>/`` with
     ``log.txt`` and ``scores.json``. What is there is not made again; killed, it goes on where it was when run again.
-    Several processes may share ``output_dir``, each with other arms; the last one is given all of them.
+    Several processes may share ``output_dir``, each with other arms; the last one is given all of them, and compares.
 
     Args:
         training: Entries of the real cohort.
@@ -47,7 +47,7 @@ class Study:
         synthetic_dirs: Data sets that ``synthesizing`` made.
         output_dir: Where the study goes.
         arms: Names and counts, see :func:`....export.arms.arm_of`.
-        base: The arm that others are compared with.
+        base: The arm that others are compared with; where it is not among the arms, they are trained and not compared.
         seeds: Of each arm's trainings.
         method: Trains and segments.
         devices: ``cpu`` or numbers of cards; as many trainings at a time.
@@ -60,7 +60,7 @@ class Study:
         draws: Resamples of the patients for each interval.
 
     Raises:
-        GliomaGenError: There is no arm or seed, two arms have one name, or the base is none of them.
+        GliomaGenError: There is no arm or seed, or two of one name.
     """
 
     def __init__(
@@ -89,8 +89,6 @@ class Study:
             raise GliomaGenError("arms, seeds: give at least one of each, and no seed twice")
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise GliomaGenError(f"arms: '{twice[0]}' is there twice; give one of them a name of its own")
-        if base not in names:
-            raise GliomaGenError(f"base '{base}' is none of the arms {names}; add it, or choose another base")
         self.validation = list(validation)
         self.output_dir = Path(output_dir).absolute()
         self.base, self.seeds, self.method, self.devices = base, list(seeds), method, list(devices)
@@ -110,7 +108,7 @@ class Study:
         )
 
     def run(self) -> dict[str, Any]:
-        """Runs what is not done, and writes ``study.json``; returns its content.
+        """Runs what is not done, and writes ``study.json``; returns its content, or nothing where none are compared.
 
         Raises:
             GliomaGenError: A validation patient was seen, a data set cannot be made, or trainings failed: the others are
@@ -131,6 +129,9 @@ class Study:
             raise GliomaGenError(
                 f"{len(failed)} of {len(jobs)} trainings failed; {name}: {error}. Run again when it is mended"
             ) from error
+        if self.base not in data:
+            logger.info("'%s' is not among the arms: they are trained, and compared when it is", self.base)
+            return {}
         content = self._content(data)
         write_json(self.output_dir / STUDY_FILE, content)
         pictures = draw_all(content, self.output_dir)
