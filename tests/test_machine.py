@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from gliomagen import machine
 from gliomagen.errors import GliomaGenError
 from gliomagen.machine import autocast, bf16_error, lay_out, refuse_company
 
@@ -44,3 +45,17 @@ def test_several_processes_are_refused_where_each_would_do_all(monkeypatch: pyte
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(GliomaGenError, match="mixing runs as one process"):
         refuse_company("mixing")
+
+
+def test_where_trainings_run_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One on each card the user lets us see, under its own number; else as many as asked for on the CPU."""
+    assert machine.study_devices("cpu", 2) == ["cpu", "cpu"]
+    for name, jobs in (("cuda:1", 1), ("cpu", 0), ("cpu", True)):
+        with pytest.raises(GliomaGenError, match="give auto, cpu or cuda, and a whole number above 0"):
+            machine.study_devices(name, jobs)
+    monkeypatch.setattr(machine, "resolve_device", lambda name: torch.device("cuda", 0))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert machine.study_devices("auto", 1) == ["0", "1", "2"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    assert machine.study_devices("cuda", 1) == ["5", "7"]
