@@ -37,13 +37,14 @@ class FakeMethod:
     def settings(self) -> dict[str, Any]:
         return {"segmenter": "quick", "max_steps": self.steps}
 
-    def prepare(self, dataset: Path, work: Path, log: Path) -> None:
+    def prepare(self, dataset: Path, *, cohort: Path, log: Path) -> dict[str, Any]:
         self.at("prepare")
-        (work / "prepared").write_text("")
+        assert len(read_mixed(cohort).training) == 6
+        (dataset.parents[1] / "prepared").write_text("")
+        return {"patch": 7}
 
-    def run(
-        self, dataset: Path, work: Path, folder: Path, *, seed: int, device: str, log: Path
-    ) -> Predictions:
+    def run(self, dataset: Path, folder: Path, *, seed: int, device: str, log: Path) -> Predictions:
+        work = dataset.parents[1]
         assert (work / "prepared").exists()
         self.at("train")
         mixed = read_mixed(dataset)

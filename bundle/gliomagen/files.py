@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -50,6 +51,26 @@ def written_whole(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def locked(folder: str | Path, *, wait: bool = True) -> Iterator[None]:
+    """Keeps other processes and threads out of a folder, which is made, while they ask so too.
+
+    Args:
+        folder: The folder.
+        wait: Wait for another that is there, rather than raise.
+
+    Raises:
+        GliomaGenError: Another is there.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with open(Path(folder) / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise GliomaGenError(f"{folder}: another process works on it; wait for it") from None
+        yield
 
 
 def write_json(path: str | Path, content: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -22,9 +23,10 @@ from helpers import (
 )
 
 from gliomagen.children import run_module
-from gliomagen.errors import GliomaGenError
+from gliomagen.errors import GliomaGenError, user_message
 from gliomagen.export.mixed import read_mixed
 from gliomagen.provenance import CardWriter
+from gliomagen.segmenter.methods import method_named
 
 TRAINED = [f"BraTS-GLI-{90000 + i}" for i in range(6)]
 VALIDATES = "BraTS-GLI-90006"
@@ -79,7 +81,7 @@ def test_what_a_study_leaves(whole: Path) -> None:
     assert "real+1x" in page and "http" not in page.split("<body>")[1]
 
 
-@pytest.mark.parametrize(("where", "count"), [("prepare", 1), ("train", 0), ("predict", 3), ("train", 5)])
+@pytest.mark.parametrize(("where", "count"), [("prepare", 1), ("predict", 3), ("train", 5)])
 def test_a_killed_study_ends_with_the_same_table(
     where: str, count: int, real: Path, synthetic: Path, whole: Path, tmp_path: Path
 ) -> None:
@@ -240,25 +242,50 @@ def test_the_workflow_with_the_quick_network(real: Path, tmp_path: Path) -> None
     size = (32, 32, 32)
     cohort = write_prepared_cohort(tmp_path / "real", training=6, validation=2, size=size)
     made = write_synthetic(tmp_path / "synthetic", seen=TRAINED, sources=TRAINED, size=size)
-    options = {"max_steps": 3, "quick_options": {"precision": "fp32", "channels": [8, 16], "batch_size": 1}}
-    shared = {"real_dir": cohort, "synthetic_dir": made, "output_dir": tmp_path / "study", "device": "cpu"}
     ran = bundle_run(
-        "studying", "study.yaml", **shared, segmenter="quick", arms=["real", "real+1x"], seeds=[3], **options
+        "studying",
+        "study.yaml",
+        real_dir=cohort,
+        synthetic_dir=made,
+        output_dir=tmp_path / "study",
+        device="cpu",
+        segmenter="quick",
+        arms=["real+1x"],
+        base="real+1x",
+        seeds=[3],
+        max_steps=3,
+        quick_options={"precision": "fp32", "channels": [8, 16], "batch_size": 1},
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
     content = json.loads((tmp_path / "study" / "study.json").read_text())
-    for arm in ("real", "real+1x"):
-        (training,) = content["trainings"][arm]
-        assert len(training["cases"]) == 2 and training["train_s"] > 0
-        card = json.loads(
-            (tmp_path / "study" / "arms" / arm / "seed-3" / "training" / "model.json").read_text()
-        )
-        assert len(card["training_patients"]) == 6
-    assert content["method"]["max_steps"] == 3
-    wrong = bundle_run("studying", "study.yaml", **shared, segmenter="quack")
-    assert wrong.returncode and wrong.stderr.strip().splitlines()[-1] == (
-        "error: segmenter 'quack' is not known; choose among ['nnunet', 'quick']"
+    (training,) = content["trainings"]["real+1x"]
+    assert len(training["cases"]) == 2 and training["train_s"] > 0 and content["method"]["max_steps"] == 3
+    log = (tmp_path / "study" / "arms" / "real+1x" / "seed-3" / "training" / "log.jsonl").read_text()
+    assert log.count("seconds_per_step") == 3
+    card = json.loads((tmp_path / "study/arms/real+1x/seed-3/training/model.json").read_text())
+    assert len(card["training_patients"]) == 6
+
+
+def test_an_unknown_segmenter_is_one_line() -> None:
+    with pytest.raises(
+        GliomaGenError, match=r"segmenter 'quack' is not known; choose among \['nnunet', 'quick'\]"
+    ):
+        method_named("quack", {"quick": FakeMethod(), "nnunet": FakeMethod()})
+
+
+def test_a_full_disk_is_one_line(real: Path, synthetic: Path, tmp_path: Path) -> None:
+    def fill(place: str) -> None:
+        if place == "predict":
+            raise OSError(errno.ENOSPC, "No space left on device", "found.nii.gz")
+
+    study = make_study(real, synthetic, tmp_path, method=FakeMethod(at=fill))
+    with pytest.raises(OSError) as raised:
+        study.run()
+    assert user_message(raised.value) == (
+        "found.nii.gz: no space left on the device; free some or choose another output_dir"
     )
+    assert not list(tmp_path.rglob("scores.json"))
+    make_study(real, synthetic, tmp_path).run()
 
 
 @pytest.mark.slow

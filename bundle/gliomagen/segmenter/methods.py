@@ -36,18 +36,24 @@ class SegmentationMethod(Protocol):
         """What decides its results, beside the data and the seed; plain content."""
         ...
 
-    def prepare(self, dataset: Path, work: Path, log: Path) -> None:
-        """Does what all seeds of a data set share; killed, it is run again."""
+    def prepare(self, dataset: Path, *, cohort: Path, log: Path) -> Mapping[str, Any]:
+        """Does what all seeds of a data set share; killed, it is run again.
+
+        Args:
+            dataset: ``<folder>/nnUNet_raw/DatasetNNN_Name`` that mixing made; what is prepared goes to ``<folder>``.
+            cohort: A data set of all real training cases, for what shall be the same for all data sets.
+            log: Where all it says goes.
+
+        Returns:
+            What was decided of the network and its training; plain content.
+        """
         ...
 
-    def run(
-        self, dataset: Path, work: Path, folder: Path, *, seed: int, device: str, log: Path
-    ) -> Predictions:
+    def run(self, dataset: Path, folder: Path, *, seed: int, device: str, log: Path) -> Predictions:
         """Trains and segments; run again after a kill, it goes on.
 
         Args:
-            dataset: ``DatasetNNN_Name`` that mixing made.
-            work: Of the data set, as in :meth:`prepare`.
+            dataset: As in :meth:`prepare`.
             folder: Of this training.
             seed: Of this training.
             device: ``cpu``, or the number of a card.
@@ -80,12 +86,11 @@ class QuickMethod:
         """What decides its results."""
         return {"segmenter": "quick", "max_steps": self.max_steps, **self.options}
 
-    def prepare(self, dataset: Path, work: Path, log: Path) -> None:
+    def prepare(self, dataset: Path, *, cohort: Path, log: Path) -> dict[str, Any]:
         """Nothing: the first training fills the cache."""
+        return {}
 
-    def run(
-        self, dataset: Path, work: Path, folder: Path, *, seed: int, device: str, log: Path
-    ) -> Predictions:
+    def run(self, dataset: Path, folder: Path, *, seed: int, device: str, log: Path) -> Predictions:
         """See :class:`SegmentationMethod`."""
         shared = {"contrasts": list(self.contrasts), "threads": self.threads, "dataset_dir": dataset}
         self._bundle(
@@ -94,7 +99,7 @@ class QuickMethod:
             log,
             device,
             output_dir=folder / "training",
-            cache_dir=work / "cache",
+            cache_dir=dataset.parents[1] / "cache",
             max_steps=self.max_steps,
             sample_interval=self.max_steps,
             log_interval=1,

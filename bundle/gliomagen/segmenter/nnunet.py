@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..children import run_module
 from ..errors import GliomaGenError
-from ..files import read_json, write_json
+from ..files import content_sha256, locked, read_json, write_json
 from .methods import Predictions, card_of
 
 TRAINERS = Path(__file__).parent / "trainers"
 """Trainers that come along; nnU-Net finds them by ``nnUNet_extTrainer``."""
 SPLITS_FILE, MIX_FILE = "splits_final.json", "mix.json"
-_PREPARED = "prepared.json"
+_DONE, _FINGERPRINT = "prepared.json", "dataset_fingerprint.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,27 +62,61 @@ class NnunetMethod:
             "gpu_memory_gb": self.gpu_memory_gb,
         }
 
-    def prepare(self, dataset: Path, work: Path, log: Path) -> None:
-        """Plans and preprocesses; what a kill left of it is made anew."""
-        folder = work / "nnUNet_preprocessed" / dataset.name
-        wanted = {**self.settings, "data": read_json(dataset / MIX_FILE)["synthetic_sha256"]}
-        done = folder / _PREPARED
-        if done.is_file() and read_json(done)["settings"] == wanted:
-            return
-        shutil.rmtree(folder, ignore_errors=True)
-        self._process("prepare", dataset, work, work, log, self.planner, str(self.gpu_memory_gb or ""))
-        plans = [path for path in folder.glob("*.json") if "plans_name" in read_json(path)]
-        if len(plans) != 1:
-            raise GliomaGenError(f"{folder}: nnU-Net made {len(plans)} plans, not one; see {log}")
-        shutil.copyfile(dataset / SPLITS_FILE, folder / SPLITS_FILE)
-        write_json(done, {"settings": wanted, "plans": plans[0].stem})
+    def prepare(self, dataset: Path, *, cohort: Path, log: Path) -> dict[str, Any]:
+        """Plans for the cohort, and preprocesses the data set by that plan; what a kill left of it is made anew.
 
-    def run(
-        self, dataset: Path, work: Path, folder: Path, *, seed: int, device: str, log: Path
-    ) -> Predictions:
+        nnU-Net would plan for each data set by itself, and give arms other patches and batches, so other budgets.
+
+        Returns:
+            Patch, batch and network.
+        """
+        planned = self._once(cohort, {**self.settings}, lambda: self._plan(cohort, log))
+        done = {**self.settings, "data": content_sha256(read_json(dataset / MIX_FILE))}
+        self._once(
+            dataset,
+            {**done, "plan": planned["plan"]},
+            lambda: self._preprocess(dataset, cohort, planned, log),
+        )
+        configuration = planned["plan"]["configurations"][self.configuration]
+        return {name: configuration[name] for name in ("patch_size", "batch_size", "architecture")}
+
+    def _once(
+        self, dataset: Path, settings: dict[str, Any], make: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        folder = self._prepared(dataset)
+        with locked(dataset.parents[1]):
+            done = folder / _DONE
+            if not done.is_file() or read_json(done)["settings"] != settings:
+                shutil.rmtree(folder, ignore_errors=True)
+                write_json(done, {"settings": settings, **make()})
+            return dict(read_json(done))
+
+    def _plan(self, cohort: Path, log: Path) -> dict[str, Any]:
+        self._process("plan", cohort, cohort.parents[1], log, self.planner, str(self.gpu_memory_gb or ""))
+        plans = [path for path in self._prepared(cohort).glob("*.json") if "plans_name" in read_json(path)]
+        if len(plans) != 1:
+            raise GliomaGenError(
+                f"{self._prepared(cohort)}: nnU-Net made {len(plans)} plans, not one; see {log}"
+            )
+        return {"name": plans[0].stem, "plan": read_json(plans[0])}
+
+    def _preprocess(self, dataset: Path, cohort: Path, planned: dict[str, Any], log: Path) -> dict[str, Any]:
+        folder = self._prepared(dataset)
+        write_json(folder / f"{planned['name']}.json", {**planned["plan"], "dataset_name": dataset.name})
+        write_json(folder / _FINGERPRINT, read_json(self._prepared(cohort) / _FINGERPRINT))
+        for name in ("dataset.json", SPLITS_FILE):
+            shutil.copyfile(dataset / name, folder / name)
+        self._process("preprocess", dataset, dataset.parents[1], log, planned["name"])
+        return {"name": planned["name"]}
+
+    @staticmethod
+    def _prepared(dataset: Path) -> Path:
+        return dataset.parents[1] / "nnUNet_preprocessed" / dataset.name
+
+    def run(self, dataset: Path, folder: Path, *, seed: int, device: str, log: Path) -> Predictions:
         """See :class:`.methods.SegmentationMethod`."""
-        plans = read_json(work / "nnUNet_preprocessed" / dataset.name / _PREPARED)["plans"]
-        self._process("train", dataset, work, folder, log, self.trainer, plans, str(seed), device=device)
+        plans = read_json(self._prepared(dataset) / _DONE)["name"]
+        self._process("train", dataset, folder, log, self.trainer, plans, str(seed), device=device)
         run = f"{self.trainer}__{plans}__{self.configuration}"
         found = folder / "nnUNet_results" / dataset.name / run / "fold_0" / "validation"
         files = {path.name.removesuffix(".nii.gz"): path for path in found.glob("*.nii.gz")}
@@ -92,20 +126,13 @@ class NnunetMethod:
             train_s=read_json(found.parent / "times.json")["train_s"],
         )
 
-    def plan(self, dataset: Path, work: Path) -> Mapping[str, Any]:
-        """Returns what nnU-Net planned: patch, batch, and the network, to be held against that of other arms."""
-        folder = work / "nnUNet_preprocessed" / dataset.name
-        content = read_json(folder / f"{read_json(folder / _PREPARED)['plans']}.json")
-        configuration = content["configurations"][self.configuration]
-        return {name: configuration[name] for name in ("patch_size", "batch_size", "architecture")}
-
     def _process(
-        self, step: str, dataset: Path, work: Path, folder: Path, log: Path, *more: str, device: str = "cpu"
+        self, step: str, dataset: Path, folder: Path, log: Path, *more: str, device: str = "cpu"
     ) -> None:
         trainers = [str(TRAINERS), *filter(None, [self.trainers_dir])]
         environment = {
             "nnUNet_raw": str(dataset.parent),
-            "nnUNet_preprocessed": str(work / "nnUNet_preprocessed"),
+            "nnUNet_preprocessed": str(self._prepared(dataset).parent),
             "nnUNet_results": str(folder / "nnUNet_results"),
             "nnUNet_extTrainer": os.pathsep.join(trainers),
             "nnUNet_def_n_proc": str(self.processes),

@@ -1,6 +1,7 @@
 """One step of nnU-Net in a process of its own, as :mod:`.nnunet` starts it.
 
-python -m gliomagen.segmenter.nnunet_process prepare DATASET CONFIGURATION cpu PLANNER GPU_MEMORY_GB
+python -m gliomagen.segmenter.nnunet_process plan DATASET CONFIGURATION cpu PLANNER GPU_MEMORY_GB
+python -m gliomagen.segmenter.nnunet_process preprocess DATASET CONFIGURATION cpu PLANS
 python -m gliomagen.segmenter.nnunet_process train DATASET CONFIGURATION cpu|cuda TRAINER PLANS SEED
 """
 
@@ -12,16 +13,28 @@ import sys
 from typing import Any
 
 
-def prepare(dataset: str, configuration: str, device: str, planner: str, gpu_memory_gb: str) -> None:
-    """Fingerprints, plans and preprocesses."""
+def plan(dataset: str, configuration: str, device: str, planner: str, gpu_memory_gb: str) -> None:
+    """Takes the fingerprint of a data set, and plans for it."""
     from nnunetv2.configuration import default_num_processes
     from nnunetv2.experiment_planning import plan_and_preprocess_api as api
 
-    number = [int(dataset[len("Dataset") :][:3])]
-    api.extract_fingerprints(number, num_processes=default_num_processes, check_dataset_integrity=True)
-    memory = float(gpu_memory_gb) if gpu_memory_gb else None
-    plans = api.plan_experiments(number, planner, memory)
-    api.preprocess(number, plans, (configuration,), (default_num_processes,))
+    api.extract_fingerprints(_id(dataset), num_processes=default_num_processes, check_dataset_integrity=True)
+    api.plan_experiments(_id(dataset), planner, float(gpu_memory_gb) if gpu_memory_gb else None)
+
+
+def preprocess(dataset: str, configuration: str, device: str, plans: str) -> None:
+    """Preprocesses a data set by plans that are there."""
+    from nnunetv2.configuration import default_num_processes
+    from nnunetv2.experiment_planning import plan_and_preprocess_api as api
+    from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
+
+    raw = os.environ["nnUNet_raw"]
+    verify_dataset_integrity(os.path.join(raw, dataset), default_num_processes)
+    api.preprocess(_id(dataset), plans, (configuration,), (default_num_processes,))
+
+
+def _id(dataset: str) -> list[int]:
+    return [int(dataset.removeprefix("Dataset")[:3])]
 
 
 def train(dataset: str, configuration: str, device: str, trainer: str, plans: str, seed: str) -> None:
@@ -87,7 +100,5 @@ if __name__ == "__main__":
     from gliomagen.torchvision_import import repair_torchvision
 
     repair_torchvision()  # some trainers import it
-    if sys.argv[1] == "prepare":
-        prepare(*sys.argv[2:])
-    else:
-        train(*sys.argv[2:])
+    step: Any = {"plan": plan, "preprocess": preprocess, "train": train}[sys.argv[1]]
+    step(*sys.argv[2:])

@@ -115,10 +115,11 @@ class Study:
                 finished first, and the first log is named.
         """
         refuse_training_patients({entry["patient"] for entry in self.validation}, self.weights)
-        data = {name: self._dataset(name, told) for name, told in self.arms}
+        data = {name: self._dataset(self._folder(name), name, told) for name, told in self.arms}
+        cohort = self._dataset(self.output_dir / "cohort", "cohort", "real").path
         locks = {name: threading.Lock() for name in data}
         jobs: dict[str, Callable[[str], None]] = {
-            f"{name}, seed {seed}": partial(self._train, name, mixed, seed, locks[name])
+            f"{name}, seed {seed}": partial(self._train, name, mixed, seed, cohort, locks[name])
             for seed in self.seeds
             for name, mixed in data.items()
         }
@@ -149,31 +150,30 @@ class Study:
     def _folder(self, name: str) -> Path:
         return self.output_dir / "arms" / name
 
-    def _dataset(self, name: str, told: str | Mapping[str, Any]) -> Mixed:
+    def _dataset(self, folder: Path, name: str, told: str | Mapping[str, Any]) -> Mixed:
         """Builds an arm's data set, and looks itself whether what trains knows anyone who validates."""
-        mixed = read_mixed(
-            self.mix(
-                arm=told, dataset_name=name.replace("+", "_plus_"), output_dir=self._folder(name)
-            ).write()
-        )
+        mixture = self.mix(arm=told, dataset_name=name.replace("+", "_plus_"), output_dir=folder)
+        mixed = read_mixed(mixture.write())
         if mixed.plan["val"] != sorted(entry["case"] for entry in self.validation):
             raise GliomaGenError(f"{mixed.path}: validates by other cases than the cohort; remove it")
         return mixed
 
-    def _train(self, name: str, mixed: Mixed, seed: int, lock: threading.Lock, device: str) -> None:
+    def _train(
+        self, name: str, mixed: Mixed, seed: int, cohort: Path, lock: threading.Lock, device: str
+    ) -> None:
         arm, folder = self._folder(name), self._folder(name) / f"seed-{seed}"
         with lock:  # seeds of an arm share what is prepared
-            self.method.prepare(mixed.path, arm, arm / "prepare.txt")
+            plan = self.method.prepare(mixed.path, cohort=cohort, log=arm / "prepare.txt")
 
         def make() -> dict[str, Any]:
             log = folder / "log.txt"
-            found = self.method.run(mixed.path, arm, folder, seed=seed, device=device, log=log)
+            found = self.method.run(mixed.path, folder, seed=seed, device=device, log=log)
             require_predictions(found, mixed.plan["val"], log)
             cases = score_predictions(found, mixed.validation, label_convention_of(self.labels))
             self._keep(found.files, folder / PREDICTIONS)
             kind = "CPU" if device == "cpu" else torch.cuda.get_device_name()
             cost = {"device": kind, "train_s": found.train_s, "label_convention": found.label_convention}
-            return _plain({"arm": name, "seed": seed, **cost, "cases": cases})
+            return _plain({"arm": name, "seed": seed, "plan": plan, **cost, "cases": cases})
 
         once(folder, "scores.json", {**self.method.settings, "seed": seed, "data": mixed.sha256}, make)
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...errors import GliomaGenError
-from ...files import read_json, write_json
+from ...files import locked, read_json, write_json
 
 logger = logging.getLogger(__name__)
 Job = Callable[[str], None]
@@ -75,7 +73,7 @@ def once(folder: Path, name: str, settings: Mapping[str, Any], make: Callable[[]
         GliomaGenError: It was begun with other settings, or another process works on it.
     """
     noted = folder / "settings.json"
-    with _alone(folder):
+    with locked(folder, wait=False):
         if noted.is_file() and (there := read_json(noted)) != settings:
             name_of = next(key for key in sorted({*there, *settings}) if there.get(key) != settings.get(key))
             raise GliomaGenError(
@@ -86,14 +84,3 @@ def once(folder: Path, name: str, settings: Mapping[str, Any], make: Callable[[]
         if not (folder / name).is_file():
             write_json(folder / name, make())
     return read_json(folder / name)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise GliomaGenError(f"{folder}: another process works on it; wait for it") from None
-        yield
