@@ -295,15 +295,15 @@ def test_the_workflow_with_nnunet_killed_and_run_again(tmp_path: Path) -> None:
     cohort = write_prepared_cohort(tmp_path / "real", training=3, validation=1, size=size)
     out = tmp_path / "study"
     options = {
-        **{
-            "real_dir": cohort,
-            "output_dir": out,
-            "arms": ["real"],
-            "seeds": [0],
-            "device": "cpu",
-            "threads": 1,
-        },
-        **{"trainer": "nnUNetTrainer_short", "augmentation_processes": 0, "processes": 1},
+        "real_dir": cohort,
+        "output_dir": out,
+        "arms": ["real"],
+        "seeds": [0],
+        "device": "cpu",
+        "threads": 1,
+        "trainer": "nnUNetTrainer_short",
+        "augmentation_processes": 0,
+        "processes": 1,
     }
     environment = run_environment()
     with open(tmp_path / "first.txt", "w") as log:
@@ -327,4 +327,5 @@ def test_the_workflow_with_nnunet_killed_and_run_again(tmp_path: Path) -> None:
     content = json.loads((out / "study.json").read_text())
     (training,) = content["trainings"]["real"]
     assert len(training["cases"]) == 1 and training["train_s"] > 0
+    assert training["budget"].startswith("2 epochs of 3 iterations, batch ")
     assert content["method"] | {"segmenter": "nnunet", "trainer": "nnUNetTrainer_short"} == content["method"]

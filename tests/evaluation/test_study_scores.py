@@ -30,7 +30,7 @@ def scored(folder: Path, maps: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, 
             {"case": f"c{number}", "patient": f"p{number}", "label": folder / f"truth{number}.nii.gz"}
         )
     return score_predictions(
-        Predictions(files=files, label_convention="prepared", train_s=0.0), truth, "prepared"
+        Predictions(files=files, label_convention="prepared", train_s=0.0, budget=""), truth, "prepared"
     )
 
 
@@ -131,7 +131,8 @@ def test_holm_by_hand() -> None:
 
 def study_content(cases: dict[str, Any]) -> dict[str, Any]:
     trainings = {
-        name: [{"cases": cases, "train_s": 90.0, "device": "CPU"}] for name in ("real", "real+1x", "3R")
+        name: [{"cases": cases, "train_s": 90.0, "device": "CPU", "budget": "7 steps"}]
+        for name in ("real", "real+1x", "3R")
     }
     arm = {
         "real": 6,
@@ -156,7 +157,7 @@ def test_transfer_stands_apart(toy: dict[str, Any]) -> None:
     tables = study_tables(study_content(toy))
     assert [row[0] for row in tables[0].rows] == ["real", "real+1x"]
     assert tables[1].title.startswith("Transfer") and [row[0] for row in tables[1].rows] == ["3R"]
-    assert "7 steps of the quick network" in tables[0].note
+    assert "each with 7 steps." in tables[0].note
     for table in tables:
         assert all(len(row) == len(table.head) for row in table.rows)
         assert table.latex().count(r"\\") == 1 + len(table.rows)

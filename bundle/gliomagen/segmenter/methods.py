@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from .. import BUNDLE_ROOT
 from ..children import run_module
 from ..errors import GliomaGenError
+from ..provenance import read_card
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,11 +22,13 @@ class Predictions:
         files: Label map of each case.
         label_convention: Its numbers.
         train_s: Seconds of training, over all runs it took.
+        budget: What the training had, in words.
     """
 
     files: Mapping[str, Path]
     label_convention: str
     train_s: float
+    budget: str
 
 
 class SegmentationMethod(Protocol):
@@ -122,7 +125,9 @@ class QuickMethod:
         files = {path.parent.name: path for path in found.glob("*/*-seg.nii.gz")}
         log_lines = (folder / "training" / "log.jsonl").read_text(encoding="utf-8").splitlines()
         train_s = sum(json.loads(line).get("seconds_per_step", 0.0) for line in log_lines)
-        return Predictions(files=files, label_convention="prepared", train_s=train_s)
+        card = read_card(folder / "training" / "model.pt")
+        budget = f"{card['steps']} steps of {card['samples_per_step']} scans, the quick network"
+        return Predictions(files=files, label_convention="prepared", train_s=train_s, budget=budget)
 
     @staticmethod
     def _bundle(workflow: str, configs: Sequence[str], log: Path, device: str, **options: Any) -> None:

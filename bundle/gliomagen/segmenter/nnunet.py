@@ -120,10 +120,13 @@ class NnunetMethod:
         run = f"{self.trainer}__{plans}__{self.configuration}"
         found = folder / "nnUNet_results" / dataset.name / run / "fold_0" / "validation"
         files = {path.name.removesuffix(".nii.gz"): path for path in found.glob("*.nii.gz")}
+        facts = read_json(found.parent / "training.json")
+        budget = "{epochs} epochs of {iterations} iterations, batch {batch}".format_map(facts)
         return Predictions(
             files=files,
             label_convention="brats2024" if self.labels == "challenge" else self.labels,
-            train_s=read_json(found.parent / "times.json")["train_s"],
+            train_s=facts["train_s"],
+            budget=f"{budget}, nnU-Net {self.configuration}, {self.trainer}",
         )
 
     def _process(

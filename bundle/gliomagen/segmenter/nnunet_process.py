@@ -85,8 +85,13 @@ def seeded(kind: Any, seed: int) -> Any:
             ends, starts = (
                 self.logger.get_value(f"epoch_{end}_timestamps", step=None) for end in ("end", "start")
             )
-            train_s = sum(end - start for end, start in zip(ends, starts, strict=False))
-            write_json(os.path.join(self.output_folder, "times.json"), {"train_s": train_s})
+            facts = {
+                "train_s": sum(end - start for end, start in zip(ends, starts, strict=False)),
+                "epochs": self.num_epochs,
+                "iterations": self.num_iterations_per_epoch,
+                "batch": self.batch_size,
+            }
+            write_json(os.path.join(self.output_folder, "training.json"), facts)
 
         def save_checkpoint(self, filename: str) -> None:
             with written_whole(filename) as beside:

@@ -172,8 +172,9 @@ class Study:
             cases = score_predictions(found, mixed.validation, label_convention_of(self.labels))
             self._keep(found.files, folder / PREDICTIONS)
             kind = "CPU" if device == "cpu" else torch.cuda.get_device_name()
-            cost = {"device": kind, "train_s": found.train_s, "label_convention": found.label_convention}
-            return _plain({"arm": name, "seed": seed, "plan": plan, **cost, "cases": cases})
+            cost = {"budget": found.budget, "device": kind, "train_s": found.train_s}
+            facts = {"arm": name, "seed": seed, "plan": plan, "label_convention": found.label_convention}
+            return _plain({**facts, **cost, "cases": cases})
 
         once(folder, "scores.json", {**self.method.settings, "seed": seed, "data": mixed.sha256}, make)
 

@@ -62,7 +62,7 @@ def study_tables(content: Content) -> list[StudyTable]:
     seeds, tested = content["seeds"], content["validation"]
     said = (
         f"{tested['cases']} real validation cases of {tested['patients']} patients, {len(seeds)} "
-        f"training{'s' if len(seeds) > 1 else ''} of each arm, all with {_budget(content['method'])}. "
+        f"training{'s' if len(seeds) > 1 else ''} of each arm, each with {_budget(content['trainings'])}. "
     )
     tables = []
     for names, title in (
@@ -171,10 +171,9 @@ def _cost(content: Content) -> StudyTable:
     return StudyTable(title="What it costs", note=note, head=head, rows=rows)
 
 
-def _budget(method: Content) -> str:
-    if method["segmenter"] == "quick":
-        return f"{method['max_steps']} steps of the quick network"
-    return f"nnU-Net, {method['configuration']}, {method['trainer']}"
+def _budget(trainings: Mapping[str, Sequence[Content]]) -> str:
+    """Says what the trainings had, which is the same for all of them."""
+    return "; ".join(sorted({training["budget"] for some in trainings.values() for training in some}))
 
 
 def _number(value: float | None, digits: int = 3) -> str:
