@@ -133,6 +133,8 @@ def held_out_sets(plan: Plan) -> dict[str, Path]:
 
     for recipe, time in ((TUNED, "double"), (REFERENCE, "equal")):
         add(recipe.name, recipe, STEPS, time)
+    for time in ("quarter", "equal"):  # is it getting better?
+        add(f"{TUNED.name}, {time}", TUNED, STEPS, time)
     for steps in LADDER:
         add(f"ours {steps}", OURS, steps)
     for sampler, some in OTHER_SAMPLERS.items():

@@ -132,6 +132,7 @@ def test_nobody_is_asked_for_who_was_learnt_from_or_compared_with(
     assert {columns[name]["calls"] for name in ("ours", "noise prediction", "reference")} == {10}
     assert len(found["ladder"]) == len(benchmark.LADDER) + 5
     assert [len(times) for times in found["reference"].values()] == [3, 4]
+    assert ["dice" in at for at in found["reference"]["reference, tuned"]] == [True, False, True, True]
 
 
 def test_an_arm_sees_its_own_patients_alone(plan: benchmark.Plan, fake: FakeRuns) -> None:

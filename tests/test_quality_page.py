@@ -50,7 +50,7 @@ def _scans() -> dict[str, Any]:
         "columns": columns,
         "floor": {"FID": {"value": 66.0, "low": 60.0, "high": 70.0}},
         "ladder": [{"sampler": "Multistep", **columns["ours"]}, {"sampler": "Heun", **columns["ours"]}],
-        "reference": {"reference": [{"train_s": 60.0, "steps": 3, "validation_loss": 0.8}]},
+        "reference": {"reference": [{"train_s": 60.0, "steps": 3, "validation_loss": 0.8, "dice": 0.1}]},
     }
 
 
@@ -85,7 +85,7 @@ def test_a_part_replaces_itself_and_leaves_the_rest(tmp_path: Path) -> None:
     assert "| training steps | 100 | 101 | 102 | 103 | 104 |  |  |" in page
     assert "| 200 | ours | 0.500 (0.400 to 0.600) |" in page
     assert "30.0 for 200 patients, 15.0 for 10 patients" in page and "the label maps of 48 others" in page
-    assert "| 10 | 50.0 % (40.0 % to 60.0 %) |" in page and "| reference | 1 | 3 | 0.8 |" in page
+    assert "| 10 | 50.0 % (40.0 % to 60.0 %) |" in page and "| reference | 1 | 3 | 0.8 | 0.1 |  |" in page
     assert (tmp_path / "quality-phantoms.png").stat().st_size > 10_000
     assert json.loads(facts_file("phantoms", tmp_path).read_text())["scans"]["patients"] == 200
 

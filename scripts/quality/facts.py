@@ -149,11 +149,9 @@ def scans(plan: Any, judged: Mapping[str, Mapping[str, Path]]) -> dict[str, Any]
         sampler = words[1].capitalize() if len(words) == 3 else "Multistep"
         ladder.append({"sampler": sampler, **_made(plan, name), "scores": scores, "dice": metrics.dice()})
     over_time = {
-        name: sorted(
-            (read_json(path) for path in (plan.work / name).glob(f"*/{DONE}")),
-            key=lambda facts: facts["steps"],
-        )
+        name: sorted((_at(plan, judged["first"], name, path) for path in paths), key=lambda at: at["steps"])
         for name in ("reference", "reference, tuned")
+        if (paths := list((plan.work / name).glob(f"*/{DONE}")))
     }
     return {
         **_experiment(plan),
@@ -161,11 +159,20 @@ def scans(plan: Any, judged: Mapping[str, Mapping[str, Path]]) -> dict[str, Any]
         "columns": found,
         "floor": floor,
         "ladder": ladder,
-        "reference": {
-            name: [{k: facts[k] for k in ("train_s", "steps", "validation_loss")} for facts in times]
-            for name, times in over_time.items()
-        },
+        "reference": over_time,
     }
+
+
+def _at(plan: Any, judged: Mapping[str, Path], name: str, path: Path) -> dict[str, Any]:
+    """Returns how far a training was at one of its times, and how good the scans were, if some were made."""
+    facts, time = read_json(path), path.parent.name
+    found = {key: facts[key] for key in ("train_s", "steps", "validation_loss")}
+    last = {"reference": "equal", "reference, tuned": "double"}[name]
+    metrics = judged.get(name if time == last else f"{name}, {time}")
+    if metrics:
+        score = Metrics([metrics], plan.setting)
+        found |= {"dice": score.dice()["value"], "fid": (score("FID") or {}).get("estimate")}
+    return found
 
 
 def _made(plan: Any, name: str) -> dict[str, Any]:

@@ -96,11 +96,15 @@ def copies_lines(facts: Facts) -> list[str]:
 
 def reference_table(facts: Facts) -> list[str]:
     """Whether the reference has learnt anything yet."""
-    lines = ["| | minutes of training | steps | validation loss |", "| --- |" + " --- |" * 3]
+    lines = [
+        "| | minutes of training | steps | validation loss | mean Dice | FID |",
+        "| --- |" + " --- |" * 5,
+    ]
     for name, times in facts["reference"].items():
         for at in times:
-            loss = number(at["validation_loss"])
-            lines.append(f"| {name} | {number(at['train_s'] / 60)} | {at['steps']} | {loss} |")
+            cells = [number(at["train_s"] / 60), str(at["steps"]), number(at["validation_loss"])]
+            cells += [number(at.get("dice")), cell(at.get("fid"))]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
 
 
