@@ -20,7 +20,7 @@ python -m monai.bundle run augmenting --config_file bundle/configs/augment.yaml 
 run synthesizing synthesize --dataset_dir "$work/masks" --output_dir "$work" --weights "$work/generator/model.pt"
 run training segmenter --dataset_dir "$work/cohort" --output_dir "$work/segmenter" --half 0 --max_steps 1500 --decay_from 400
 run accepting accept --real_dir "$work/cohort" --dataset_dir "$work/nnUNet_raw/Dataset501_SyntheticGlioma" \
-  --masks_dir "$work/masks" --segmenter "$work/segmenter/model.pt"
+  --masks_dir "$work/masks" --segmenter "$work/segmenter/model.pt" --thresholds_by 1
 run studying study --real_dir "$work/cohort" --synthetic_dir "$work/nnUNet_raw/Dataset501_SyntheticGlioma" \
   --acceptance_segmenter "$work/segmenter/model.pt" --output_dir "$work/study" --segmenter quick --jobs 2 \
   --max_steps 3000 --quick_options "{'decay_from': 400}" --device cpu

@@ -41,6 +41,8 @@ REFERENCE_TIMES = {"quarter": 0.25, "half": 0.5, "equal": 1.0}
 TUNED_TIMES = {**REFERENCE_TIMES, "double": 2.0}
 SEEDS = (0, 1, 2)
 """Of each arm's segmenters; what the painter is worth one of them tells."""
+MORE_SEEDS = (*SEEDS, 3, 4, 5)
+"""Of the arms of the low-data line: segmenters of ten patients scatter so much that three cannot tell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +207,7 @@ def train_segmenters(plan: Plan, sets: dict[str, Path]) -> dict[str, list[Path]]
         what = "painter" if name == "full" else "real and painter"
         arms[f"{name}: {what}"] = arm(real if "real" in what else [], painted)
     seeds = {name: SEEDS[:1] if "painter" in name else SEEDS for name in arms}
+    seeds |= dict.fromkeys(("few: real", "few: real and ours"), MORE_SEEDS)
     side_by_side(
         {
             f"{name}, seed {seed}": partial(train_arm, plan, name, cases, seed)

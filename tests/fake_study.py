@@ -76,7 +76,6 @@ def make_study(real: Path, synthetic: Path, out: Path, **options: Any) -> Study:
             "method": FakeMethod(),
             "devices": ["cpu"],
             "contrasts": CONTRASTS,
-            "draws": 50,
             **options,
         }
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import runpy
 import signal
@@ -47,9 +48,9 @@ def run_module(
         ) as process:
             try:
                 code = process.wait()
-            except BaseException:
-                os.killpg(process.pid, signal.SIGKILL)
-                raise
+            finally:  # its own children may outlive it
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
     if code:
         with open(log, "rb") as file:
             file.seek(start)

@@ -225,10 +225,11 @@ def write(name: str, facts: Facts, options: str, docs: Path = DOCS) -> Path:
     if segmenters:
         times = ", ".join(f"{s / 60:.1f} for {n} patients" for n, s in segmenters["train_s"].items())
         part += [
-            f"Tested on {segmenters['held_out']} held-out real patients; mean Dice over tissues, patients and three seeds (painter: one); "
+            f"Tested on {segmenters['held_out']} held-out real patients; mean Dice over tissues, patients and seeds (three; six for ten patients with and without ours; painter: one); "
             f"{segmenters['segmenter_steps']} steps for every arm, {segmenters['label_maps']} varied label maps of each arm's "
             f"own patients, who are all that its generator has seen. Minutes of the generators' training, one core: {times}. "
-            "Intervals resample patients and seeds, for one generator, one set of label maps and one choice of ten patients.",
+            "Intervals are for other patients and other trainings (Welch), for one generator, one set of label maps and one choice of ten "
+            "patients.",
             "",
             *segmenters_table(segmenters),
             "",

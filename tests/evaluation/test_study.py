@@ -113,7 +113,8 @@ def test_what_is_done_is_not_done_again(real: Path, synthetic: Path, tmp_path: P
         assert len(method.runs) == expected
         assert (tmp_path / "study.json").exists() == ("real" in arms), "jobs of a cluster train a part each"
     with pytest.raises(
-        GliomaGenError, match=r"seed-0: was begun with max_steps 1, not 2; remove it, or choose another"
+        GliomaGenError,
+        match=r"seed-0: was begun with \{'max_steps': 1\}, not \{'max_steps': 2\}; remove it, or choose another",
     ):
         make_study(real, synthetic, tmp_path, method=FakeMethod(steps=2)).run()
 

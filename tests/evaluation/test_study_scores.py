@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gliomagen.evaluation.comparison import gain_of, holm, mean_of, paired_p, patient_table, share_of
+from gliomagen.evaluation.comparison import gain_of, holm, mean_of, p_of_gain, patient_table, share_of
 from gliomagen.evaluation.study.scores import mean_dice, published_row, score_predictions, sound_row
 from gliomagen.evaluation.study.summary import summarize
 from gliomagen.evaluation.study.tables import study_tables
@@ -102,7 +102,8 @@ def test_a_patients_scans_are_one_patient() -> None:
     table = patient_table([{"a1": 0.9, "a2": 0.7, "a3": math.nan, "b1": 0.2}], patients)
     np.testing.assert_allclose(table, [[0.8, 0.2]])
     assert mean_of(table).value == pytest.approx(0.5)
-    assert (mean_of(table).low, mean_of(table).high) == pytest.approx((0.2, 0.8))
+    half = 12.706 * 0.3  # t of one degree of freedom, times the standard error of two patients
+    assert (mean_of(table).low, mean_of(table).high) == pytest.approx((0.5 - half, 0.5 + half), rel=1e-3)
 
 
 def test_a_gain_is_of_the_same_patients() -> None:
@@ -113,14 +114,35 @@ def test_a_gain_is_of_the_same_patients() -> None:
     assert gain.value == pytest.approx(0.02) and gain.low == pytest.approx(0.02)
     assert mean_of(better).low < mean_of(base).value
     assert share_of(better, base).value == pytest.approx(0.52 / 0.5)
-    assert paired_p(better, base) < 1e-4 and paired_p(base, base) == 1.0
+    assert p_of_gain(better, base) < 1e-4 and p_of_gain(base, base) == 1.0
 
 
 def test_trainings_that_scatter_widen_the_interval() -> None:
     base = np.full((3, 40), 0.5)
     scattered = base + np.array([[-0.1], [0.0], [0.16]])
     gain = gain_of(scattered, base)
-    assert gain.low < 0 < gain.value < gain.high
+    assert gain.low < 0 < gain.value < gain.high and p_of_gain(scattered, base) > 0.05
+
+
+def test_intervals_hold_what_they_promise() -> None:
+    """Arms without a difference, patients and trainings that scatter: of 100 intervals 95 hold it, few p are small."""
+    rng = np.random.default_rng(0)
+    held = alarms = 0
+    for _ in range(400):
+        patients = rng.normal(0.6, 0.15, 48)
+        one, other = (
+            patients + rng.normal(0, 0.026, (3, 1)) + rng.normal(0, 0.05, (3, 48)) for _ in range(2)
+        )
+        gain = gain_of(one, other)
+        held += gain.low <= 0 <= gain.high
+        alarms += p_of_gain(one, other) < 0.05
+    assert held == 400 - alarms and 0.93 * 400 <= held <= 0.99 * 400
+
+
+def test_a_patient_counts_for_both_arms_or_for_none() -> None:
+    """A false alarm in a patient without the tissue scores 0; rightly found nothing is left out, and is no gain."""
+    base = np.array([[0.5, 0.6, 0.7, math.nan]])
+    assert gain_of(np.array([[0.5, 0.6, 0.7, 0.0]]), base).value == pytest.approx(0)
 
 
 def test_holm_by_hand() -> None:
@@ -141,6 +163,7 @@ def study_content(cases: dict[str, Any]) -> dict[str, Any]:
         "real_patients": 6,
         "dataset": "d",
         "name": "n",
+        "accepted": False,
     }
     return {
         "arms": {name: {**arm, "transfer": ["knows 3"] if name == "3R" else []} for name in trainings},
@@ -148,7 +171,7 @@ def study_content(cases: dict[str, Any]) -> dict[str, Any]:
         "base": "real",
         "method": {"segmenter": "quick", "max_steps": 7},
         "validation": {"cases": 2, "patients": 2},
-        "summary": summarize(trainings, "real", draws=20),
+        "summary": summarize(trainings, "real"),
         "trainings": trainings,
     }
 

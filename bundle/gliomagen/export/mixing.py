@@ -200,17 +200,22 @@ class Mixture:
             raise GliomaGenError(
                 f"{path}: not found; the arm '{self.arm_name}' takes accepted cases, run accepting"
             )
-        refuse_seen(sorted(validating), self._acceptance_patients(folder), folder / THRESHOLDS_FILE)
+        try:
+            refuse_seen(sorted(validating), self._acceptance_patients(folder), folder / THRESHOLDS_FILE)
+        except GliomaGenError as error:
+            raise GliomaGenError(
+                f"{error}; accepting with --thresholds_by 0 or 1 leaves them alone"
+            ) from None
         return {entry["case"] for entry in read_json_lines(path) if entry["accepted"]}
 
     def _acceptance_patients(self, folder: Path) -> list[str]:
-        """Hashes of those whose scans chose the accepted subset: the reference, and the segmenter's patients."""
+        """Hashes of those whose scans chose the accepted subset: reference, thresholds, and the segmenter's patients."""
         judged_by = read_json(folder / THRESHOLDS_FILE)
         if not isinstance(judged_by, dict) or "reference_patients" not in judged_by:
             raise GliomaGenError(
                 f"{folder / THRESHOLDS_FILE}: does not say by whose scans was judged; run accepting"
             )
-        patients = set(judged_by["reference_patients"])
+        patients = {*judged_by["reference_patients"], *judged_by.get("validation_patients", [])}
         if self.segmenter is not None:
             card = read_card(self.segmenter)
             if card["sha256"] != judged_by.get("segmenter_sha256"):

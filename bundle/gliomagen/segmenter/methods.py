@@ -68,6 +68,21 @@ class SegmentationMethod(Protocol):
         ...
 
 
+_OURS = {
+    "dataset_dir",
+    "output_dir",
+    "cache_dir",
+    "device",
+    "seed",
+    "max_steps",
+    "contrasts",
+    "threads",
+    "patients",
+    "half",
+}
+_OURS |= {"log_interval", "sample_interval", "resume", "network_def", "load", "cohort"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class QuickMethod:
     """The network of ``segmenter.yaml``.
@@ -77,12 +92,20 @@ class QuickMethod:
         options: Further options of ``segmenter.yaml``, by name.
         contrasts: Channels of the data sets.
         threads: CPU threads; None leaves them.
+
+    Raises:
+        GliomaGenError: An option is none of the network's.
     """
 
     max_steps: int
     contrasts: Sequence[str]
     options: Mapping[str, Any] = field(default_factory=dict)
     threads: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses options that are not the network's or its training's."""
+        if taken := sorted(set(self.options) & _OURS):
+            raise GliomaGenError(f"quick_options: {taken[0]} is decided by the study; leave it out")
 
     @property
     def settings(self) -> dict[str, Any]:

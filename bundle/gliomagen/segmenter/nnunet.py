@@ -1,8 +1,8 @@
 """nnU-Net (Isensee et al. 2021) as a segmentation method: planned, trained and predicting with its own program.
 
-nnU-Net knows no seeds. Here a training's first weights and, epoch by epoch, its random numbers come from one, so that a
-run continued after a kill makes the same numbers; to the bit only with ``augmentation_processes: 0``, since nnU-Net's
-worker processes take batches in the order in which they come.
+nnU-Net knows no seeds. Here a training's first weights come from one, and the random numbers of its own process, epoch by
+epoch. With ``augmentation_processes: 0`` batches are drawn there too, so that on a CPU a run continued after a kill makes
+the same numbers; nnU-Net's worker processes seed themselves, and cards are not run deterministically.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ class NnunetMethod:
             "trainer": self.trainer,
             "planner": self.planner,
             "gpu_memory_gb": self.gpu_memory_gb,
+            "nnunetv2": _version(),
         }
 
     def prepare(self, dataset: Path, *, cohort: Path, log: Path) -> dict[str, Any]:
@@ -70,7 +72,8 @@ class NnunetMethod:
         Returns:
             Patch, batch and network.
         """
-        planned = self._once(cohort, {**self.settings}, lambda: self._plan(cohort, log))
+        of_cohort = {**self.settings, "data": content_sha256(read_json(cohort / MIX_FILE))}
+        planned = self._once(cohort, of_cohort, lambda: self._plan(cohort, log))
         done = {**self.settings, "data": content_sha256(read_json(dataset / MIX_FILE))}
         self._once(
             dataset,
@@ -98,7 +101,13 @@ class NnunetMethod:
             raise GliomaGenError(
                 f"{self._prepared(cohort)}: nnU-Net made {len(plans)} plans, not one; see {log}"
             )
-        return {"name": plans[0].stem, "plan": read_json(plans[0])}
+        plan = read_json(plans[0])
+        whole = [name for name, parts in plan["configurations"].items() if "architecture" in parts]
+        if self.configuration not in whole:
+            raise GliomaGenError(
+                f"configuration '{self.configuration}' is not planned for these scans; choose of {whole}"
+            )
+        return {"name": plans[0].stem, "plan": plan}
 
     def _preprocess(self, dataset: Path, cohort: Path, planned: dict[str, Any], log: Path) -> dict[str, Any]:
         folder = self._prepared(dataset)
@@ -115,7 +124,10 @@ class NnunetMethod:
 
     def run(self, dataset: Path, folder: Path, *, seed: int, device: str, log: Path) -> Predictions:
         """See :class:`.methods.SegmentationMethod`."""
-        plans = read_json(self._prepared(dataset) / _DONE)["name"]
+        prepared = self._prepared(dataset)
+        plans = read_json(prepared / _DONE)["name"]
+        if read_json(prepared / SPLITS_FILE) != read_json(dataset / SPLITS_FILE):
+            raise GliomaGenError(f"{prepared / SPLITS_FILE}: is not the data set's split; remove {prepared}")
         self._process("train", dataset, folder, log, self.trainer, plans, str(seed), device=device)
         run = f"{self.trainer}__{plans}__{self.configuration}"
         found = folder / "nnUNet_results" / dataset.name / run / "fold_0" / "validation"
@@ -150,3 +162,12 @@ class NnunetMethod:
         kind = "cpu" if device == "cpu" else "cuda"
         arguments = [step, dataset.name, self.configuration, kind, *more]
         run_module("gliomagen.segmenter.nnunet_process", arguments, log=log, environment=environment)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("nnunetv2")
+    except metadata.PackageNotFoundError:
+        raise GliomaGenError(
+            "nnU-Net is not installed; pip install nnunetv2==2.8.1, or choose segmenter quick"
+        ) from None

@@ -94,7 +94,9 @@ def seeded(kind: Any, seed: int) -> Any:
             write_json(os.path.join(self.output_folder, "training.json"), facts)
 
         def save_checkpoint(self, filename: str) -> None:
-            with written_whole(filename) as beside:
+            if self.disable_checkpointing:
+                return
+            with written_whole(filename, durable=True) as beside:
                 super().save_checkpoint(str(beside))
 
     Seeded.__name__ = Seeded.__qualname__ = kind.__name__  # nnU-Net names folders by it
@@ -102,8 +104,10 @@ def seeded(kind: Any, seed: int) -> Any:
 
 
 if __name__ == "__main__":
+    from gliomagen.errors import print_errors_as_one_line
     from gliomagen.torchvision_import import repair_torchvision
 
+    print_errors_as_one_line()
     repair_torchvision()  # some trainers import it
     step: Any = {"plan": plan, "preprocess": preprocess, "train": train}[sys.argv[1]]
     step(*sys.argv[2:])

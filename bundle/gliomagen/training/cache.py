@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from .. import __version__
 from ..describe import describe
-from ..files import content_sha256, write_json, written_whole
+from ..files import content_sha256, locked, write_json, written_whole
 from ..machine import rank
 
 Transform = Callable[[dict[str, Any]], Mapping[str, Any]]
@@ -70,8 +70,10 @@ class CachedCases:
     def fill(self) -> None:
         """Makes what is missing. Of several processes the first does, and the others wait for it."""
         missing = [i for i, place in enumerate(self.places) if not _is_made(place)]
-        if rank() == 0:
-            self._make_all([self.data[i] for i in missing], [self.places[i] for i in missing])
+        if rank() == 0 and missing:
+            with locked(self.folder):  # other trainings may fill it too
+                missing = [i for i in missing if not _is_made(self.places[i])]
+                self._make_all([self.data[i] for i in missing], [self.places[i] for i in missing])
         while not all(_is_made(self.places[i]) for i in missing):
             time.sleep(1)
 

@@ -37,7 +37,7 @@ def draw_all(content: Content, folder: Path) -> list[tuple[str, str]]:
     """
     drawn = []
     for name, title, draw in (
-        ("arms", "Dice of each arm, by tissue; bars: 95 %, patients and trainings resampled", _arms),
+        ("arms", "Dice of each arm, by tissue; bars: 95 %, for other patients and other trainings", _arms),
         ("scaling", "Dice against the number of synthetic cases", _scaling),
         ("patients", "Patients one by one, mean over trainings", _patients),
         ("confusion", "What voxels of each tissue were taken for, in parts of the row", _confusion),
@@ -85,11 +85,12 @@ def _label(content: Content, arm: str) -> str:
 
 
 def _scaling(content: Content) -> Figure | None:
-    by_real: dict[int, list[tuple[int, Mapping[str, float], float]]] = {}
+    by_real: dict[str, list[tuple[int, Mapping[str, float], float]]] = {}
     for arm, facts in content["arms"].items():
         found = content["summary"][arm]
         point = (facts["synthetic"], found["dice"]["mean"], facts["synthetic_bytes"] / 1e9)
-        by_real.setdefault(facts["real"], []).append(point)
+        kind = f"{facts['real']} real" + (", accepted only" if facts["accepted"] else "")
+        by_real.setdefault(kind + (", transfer" if facts["transfer"] else ""), []).append(point)
     if not any(len({point[0] for point in points}) > 1 for points in by_real.values()):
         return None
     figure = Figure(figsize=(9, 3.8), layout="constrained")
@@ -100,9 +101,7 @@ def _scaling(content: Content) -> Figure | None:
         ends = [[v - _nan(p[1]["low"]) for v, p in zip(values, points, strict=True)]]
         ends += [[_nan(p[1]["high"]) - v for v, p in zip(values, points, strict=True)]]
         for axis, at in ((cases, [p[0] for p in points]), (bytes_, [p[2] for p in points])):
-            axis.errorbar(
-                at, values, np.nan_to_num(ends), color=colour, marker="o", capsize=3, label=f"{real} real"
-            )
+            axis.errorbar(at, values, np.nan_to_num(ends), color=colour, marker="o", capsize=3, label=real)
     cases.set(xlabel="synthetic cases", ylabel="Dice, mean over tissues")
     bytes_.set(xlabel="synthetic data, GB")
     cases.legend(frameon=False)
@@ -122,10 +121,12 @@ def _patients(content: Content) -> Figure | None:
     of_base = _by_patient(content, base)
     for axis, arm in zip(panels.flat, others, strict=False):
         own = _by_patient(content, arm)
-        both = [(of_base[name], own[name]) for name in of_base]
+        both = [(of_base[name], own[name]) for name in of_base if name in own]
         axis.plot([0, 1], [0, 1], color="#999999", lw=0.8)
         axis.scatter(
-            *zip(*both, strict=True), s=14, color=[_COLOURS[1] if b < a else _COLOURS[0] for a, b in both]
+            *np.array(both).reshape(-1, 2).T,
+            s=14,
+            color=[_COLOURS[1] if b < a else _COLOURS[0] for a, b in both],
         )
         better = sum(b > a for a, b in both)
         axis.set(

@@ -42,7 +42,7 @@ def write_page(content: Mapping[str, Any], pictures: Sequence[tuple[str, str]], 
         transfer=transfer,
         version=content["package_version"],
         method=content["method"],
-        budget=content["seeds"],
+        seeds=content["seeds"],
     )
     for name, text in (
         ("study.md", markdown),

@@ -5,13 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import shutil
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from ... import __version__
 from ...errors import GliomaGenError
@@ -19,7 +16,7 @@ from ...export.arms import arm_of
 from ...export.mixed import Mixed, read_mixed
 from ...export.mixing import Mixture
 from ...export.nnunet_form import label_convention_of
-from ...files import read_json, write_json
+from ...files import locked, read_json, write_json
 from ...provenance import refuse_training_patients
 from ...segmenter.methods import SegmentationMethod, require_predictions
 from .figures import PREDICTIONS_TITLE, draw_all, draw_predictions
@@ -57,7 +54,6 @@ class Study:
         segmenter: Weights of the segmenter behind acceptance, see :class:`....export.mixing.Mixture`.
         weights: Further weight files that must not know a validation patient.
         cohort_sha256: Of the cohort, for the record.
-        draws: Resamples of the patients for each interval.
 
     Raises:
         GliomaGenError: There is no arm or seed, or two of one name.
@@ -81,7 +77,6 @@ class Study:
         segmenter: str | Path | None = None,
         weights: Sequence[str | Path] = (),
         cohort_sha256: str | None = None,
-        draws: int = 2000,
     ) -> None:
         self.arms = [(arm_of(told)[0], told) for told in arms]
         names = [name for name, _ in self.arms]
@@ -92,7 +87,7 @@ class Study:
         self.validation = list(validation)
         self.output_dir = Path(output_dir).absolute()
         self.base, self.seeds, self.method, self.devices = base, list(seeds), method, list(devices)
-        self.contrasts, self.labels, self.draws = tuple(contrasts), labels, draws
+        self.contrasts, self.labels = tuple(contrasts), labels
         self.weights = list(weights)
         self.mix = partial(
             Mixture,
@@ -117,9 +112,8 @@ class Study:
         refuse_training_patients({entry["patient"] for entry in self.validation}, self.weights)
         data = {name: self._dataset(self._folder(name), name, told) for name, told in self.arms}
         cohort = self._dataset(self.output_dir / "cohort", "cohort", "real").path
-        locks = {name: threading.Lock() for name in data}
         jobs: dict[str, Callable[[str], None]] = {
-            f"{name}, seed {seed}": partial(self._train, name, mixed, seed, cohort, locks[name])
+            f"{name}, seed {seed}": partial(self._train, name, mixed, seed, cohort)
             for seed in self.seeds
             for name, mixed in data.items()
         }
@@ -134,6 +128,11 @@ class Study:
             logger.info("'%s' is not among the arms: they are trained, and compared when it is", self.base)
             return {}
         content = self._content(data)
+        budgets = {training["budget"] for some in content["trainings"].values() for training in some}
+        if len(budgets) > 1:
+            raise GliomaGenError(
+                f"{self.output_dir}: trainings had unequal budgets {sorted(budgets)}; remove some"
+            )
         write_json(self.output_dir / STUDY_FILE, content)
         pictures = draw_all(content, self.output_dir)
         convention = content["trainings"][self.base][0]["label_convention"]
@@ -153,30 +152,29 @@ class Study:
     def _dataset(self, folder: Path, name: str, told: str | Mapping[str, Any]) -> Mixed:
         """Builds an arm's data set, and looks itself whether what trains knows anyone who validates."""
         mixture = self.mix(arm=told, dataset_name=name.replace("+", "_plus_"), output_dir=folder)
-        mixed = read_mixed(mixture.write())
+        with locked(folder):  # other processes may build it too
+            mixed = read_mixed(mixture.write())
         if mixed.plan["val"] != sorted(entry["case"] for entry in self.validation):
             raise GliomaGenError(f"{mixed.path}: validates by other cases than the cohort; remove it")
         return mixed
 
-    def _train(
-        self, name: str, mixed: Mixed, seed: int, cohort: Path, lock: threading.Lock, device: str
-    ) -> None:
+    def _train(self, name: str, mixed: Mixed, seed: int, cohort: Path, device: str) -> None:
         arm, folder = self._folder(name), self._folder(name) / f"seed-{seed}"
-        with lock:  # seeds of an arm share what is prepared
-            plan = self.method.prepare(mixed.path, cohort=cohort, log=arm / "prepare.txt")
+        settings = {**self.method.settings, "seed": seed, "data": mixed.sha256}
 
         def make() -> dict[str, Any]:
+            plan = self.method.prepare(mixed.path, cohort=cohort, log=arm / "prepare.txt")
             log = folder / "log.txt"
             found = self.method.run(mixed.path, folder, seed=seed, device=device, log=log)
             require_predictions(found, mixed.plan["val"], log)
             cases = score_predictions(found, mixed.validation, label_convention_of(self.labels))
             self._keep(found.files, folder / PREDICTIONS)
-            kind = "CPU" if device == "cpu" else torch.cuda.get_device_name()
+            kind = "CPU" if device == "cpu" else "GPU"
             cost = {"budget": found.budget, "device": kind, "train_s": found.train_s}
             facts = {"arm": name, "seed": seed, "plan": plan, "label_convention": found.label_convention}
             return _plain({**facts, **cost, "cases": cases})
 
-        once(folder, "scores.json", {**self.method.settings, "seed": seed, "data": mixed.sha256}, make)
+        once(folder, "scores.json", settings, make)
 
     @staticmethod
     def _keep(files: Mapping[str, Path], folder: Path) -> None:
@@ -199,8 +197,11 @@ class Study:
                 "cases": len(self.validation),
                 "patients": len({entry["patient"] for entry in self.validation}),
             },
-            "arms": {name: _facts(mixed) for name, mixed in data.items()},
-            "summary": _plain(summarize(trainings, self.base, draws=self.draws)),
+            "arms": {
+                name: {**_facts(mixed), "accepted": arm_of(told)[1].accepted}
+                for (name, told), mixed in zip(self.arms, data.values(), strict=True)
+            },
+            "summary": _plain(summarize(trainings, self.base)),
             "trainings": trainings,
         }
 

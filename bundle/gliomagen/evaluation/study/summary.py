@@ -7,45 +7,40 @@ from typing import Any
 
 import numpy as np
 
-from ..comparison import Table, gain_of, holm, mean_of, paired_p, patient_table
+from ..comparison import Table, gain_of, holm, mean_of, p_of_gain, patient_table
 from .scores import TISSUES, CaseScores, mean_dice, published_row, sound_row
 
 Training = Mapping[str, Any]
 """Content of ``scores.json``."""
 
 
-def summarize(
-    trainings: Mapping[str, Sequence[Training]], base: str, *, draws: int = 2000
-) -> dict[str, dict[str, Any]]:
+def summarize(trainings: Mapping[str, Sequence[Training]], base: str) -> dict[str, dict[str, Any]]:
     """Returns by arm what the tables show.
 
     Args:
         trainings: Of each arm, one a seed.
         base: The arm that others are compared with.
-        draws: Resamples of patients and seeds for each interval.
 
     Returns:
         By arm ``published`` and ``sound``, rows as in :mod:`.scores`, the mean over seeds; ``dice``: the mean Dice with its
         interval, and of each tissue; ``train_s``: of one training. Of all but the base also ``gain``, likewise, ``p``, and
         ``p_holm``, corrected for the number of arms.
     """
-    numbers = {name: [_numbers(training["cases"]) for training in some] for name, some in trainings.items()}
+    numbers = {name: [numbers_of(training["cases"]) for training in some] for name, some in trainings.items()}
     tables = {name: _tables(some) for name, some in numbers.items()}
     rows: dict[str, dict[str, Any]] = {}
     for name, some in numbers.items():
         rows[name] = {
             "published": _mean_row([published_row(cases) for cases in some]),
             "sound": _mean_row([sound_row(cases) for cases in some]),
-            "dice": {of: mean_of(table, draws=draws).to_json() for of, table in tables[name].items()},
+            "dice": {of: mean_of(table).to_json() for of, table in tables[name].items()},
             "train_s": float(np.mean([training["train_s"] for training in trainings[name]])),
         }
     others = [name for name in tables if name != base]
-    p = {name: paired_p(tables[name]["mean"], tables[base]["mean"]) for name in others}
+    p = {name: p_of_gain(tables[name]["mean"], tables[base]["mean"]) for name in others}
     corrected = holm(p)
     for name in others:
-        gains = {
-            of: gain_of(table, tables[base][of], draws=draws).to_json() for of, table in tables[name].items()
-        }
+        gains = {of: gain_of(table, tables[base][of]).to_json() for of, table in tables[name].items()}
         rows[name] |= {"gain": gains, "p": p[name], "p_holm": corrected[name]}
     return rows
 
@@ -70,10 +65,10 @@ def _mean_row(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     }
 
 
-def _numbers(content: Any) -> Any:
-    """Turns null back into what it was."""
+def numbers_of(content: Any) -> Any:
+    """Turns the null of plain content back into what it was, no number."""
     if isinstance(content, Mapping):
-        return {key: _numbers(value) for key, value in content.items()}
+        return {key: numbers_of(value) for key, value in content.items()}
     if isinstance(content, list):
-        return [_numbers(value) for value in content]
+        return [numbers_of(value) for value in content]
     return float("nan") if content is None else content

@@ -47,6 +47,7 @@ def side_by_side(jobs: Mapping[str, Job], devices: Sequence[str]) -> dict[str, G
                 logger.error("%s: %s", name, error)
                 failed[name] = error
             except BaseException as error:
+                logger.exception("%s: stops the study when the trainings that run are done", name)
                 bugs.append(error)
 
     threads = [threading.Thread(target=work, args=(device,), daemon=True) for device in devices]
@@ -75,10 +76,14 @@ def once(folder: Path, name: str, settings: Mapping[str, Any], make: Callable[[]
     noted = folder / "settings.json"
     with locked(folder, wait=False):
         if noted.is_file() and (there := read_json(noted)) != settings:
-            name_of = next(key for key in sorted({*there, *settings}) if there.get(key) != settings.get(key))
+            was = {
+                key: there.get(key)
+                for key in sorted({*there, *settings})
+                if there.get(key) != settings.get(key)
+            }
+            now = {key: settings.get(key) for key in was}
             raise GliomaGenError(
-                f"{folder}: was begun with {name_of} {there.get(name_of)}, not {settings.get(name_of)}; "
-                "remove it, or choose another output_dir"
+                f"{folder}: was begun with {was}, not {now}; remove it, or choose another output_dir"
             )
         write_json(noted, settings)
         if not (folder / name).is_file():
