@@ -83,6 +83,7 @@ def write_synthetic(
     number: int = 501,
     segmenter_sha256: str | None = None,
     sources: list[str] | None = None,
+    thresholds_by: tuple[str, ...] = (),
 ) -> Path:
     """Volumes by somebody's generator: their label maps go back to each source, the cohort's eight patients, in turn."""
     sources = sources or [f"BraTS-GLI-{90000 + i}" for i in range(8)]
@@ -120,6 +121,7 @@ def write_synthetic(
     (writer.folder / "acceptance.jsonl").write_text("".join(json.dumps(e) + "\n" for e in entries))
     reference = {
         "reference_patients": [patient_hash(p) for p in seen],
+        "validation_patients": [patient_hash(p) for p in thresholds_by],
         "segmenter_sha256": segmenter_sha256,
     }
     (writer.folder / "acceptance.json").write_text(json.dumps(reference))

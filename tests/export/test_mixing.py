@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from helpers import bundle_run, write_prepared_cohort, write_synthetic
+from helpers import CONFIGS, bundle_run, write_prepared_cohort, write_synthetic
+from monai.bundle import ConfigParser
 
 from gliomagen.cohort.datalist import datalist
 from gliomagen.cohort.split import some_of
@@ -183,6 +184,31 @@ def test_a_segmenter_that_saw_a_validation_patient_or_did_not_judge_is_refused(
     made = write_synthetic(tmp_path / "b", seen=TRAINED, segmenter_sha256="other")
     with pytest.raises(GliomaGenError, match="is not the segmenter that judged"):
         mixture(cohort, tmp_path, [made], "real+hq", segmenter=segmenter).write()
+
+
+def test_thresholds_set_by_a_validation_patient_are_refused_by_name(cohort: Path, tmp_path: Path) -> None:
+    """Accepted cases are then chosen by the scans they are judged on."""
+    made = write_synthetic(
+        tmp_path / "made", seen=TRAINED, sources=TRAINED, thresholds_by=("BraTS-GLI-90006",)
+    )
+    with pytest.raises(
+        GliomaGenError, match=r"patient BraTS-GLI-90006; .*accepting with --thresholds_by 0 or 1"
+    ):
+        mixture(cohort, tmp_path / "out", [made], "real+hq", synthetic_count=2).write()
+    mixture(cohort, tmp_path / "out", [made], "real+1x", synthetic_count=2).write()
+
+
+@pytest.mark.parametrize("half", [0, 1])
+def test_acceptance_can_leave_the_validation_patients_alone(half: int, cohort: Path) -> None:
+    """One half of the training patients says what is usual, the other sets the thresholds."""
+    config = ConfigParser(ConfigParser.load_config_file(CONFIGS / "accept.yaml"))
+    config.update({"real_dir": str(cohort), "thresholds_by": half})
+    usual, sets = (
+        {case["patient"] for case in config.get_parsed_content(name)} for name in ("training", "validation")
+    )
+    assert usual | sets == set(TRAINED) and not usual & sets and usual and sets
+    fits = {case["patient"] for case in some_of(datalist(cohort, "training"), half=1 - half)}
+    assert usual == fits, "a segmenter of that half knows none of those who set the thresholds"
 
 
 def test_a_name_of_ones_own_does_not_hide_transfer(cohort: Path, tmp_path: Path) -> None:
