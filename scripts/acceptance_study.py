@@ -43,7 +43,11 @@ def scans(entries: Sequence[dict[str, Any]], what: str) -> Iterator[Scan]:
 
 
 def fitted(
-    reference: Sequence[dict[str, Any]], heldout: str, segment: Any, sha256: str | None, quantile: float
+    reference: Sequence[dict[str, Any]],
+    heldout: str,
+    segment: Any,
+    card: dict[str, Any] | None,
+    quantile: float,
 ) -> Thresholds:
     """Fits thresholds: the reference says what is usual, one half of the held-out patients sets the thresholds."""
     sets: list[list[Measured]] = []
@@ -60,7 +64,7 @@ def fitted(
             ]
         )
     voxel_mm = [float(length) for length in read_cohort(heldout).voxel_mm if length]
-    return fit(*sets, contrasts=CONTRASTS, voxel_mm=voxel_mm, quantile=quantile, segmenter_sha256=sha256)
+    return fit(*sets, contrasts=CONTRASTS, voxel_mm=voxel_mm, quantile=quantile, segmenter_card=card)
 
 
 def without_head(scan: Scan) -> Scan:
@@ -200,14 +204,14 @@ def main() -> None:
     given += [" --segmenter WEIGHTS" if options.segmenter else "", " --reserved" if options.reserved else ""]
     facts["options"] = "".join(given)
     reference = datalist(options.cohort, "training")[: options.reference]
-    segment, sha256 = None, None
+    segment, card = None, None
     if options.segmenter:
         patients = [entry["patient"] for entry in datalist(options.heldout, "all")]
         refuse_training_patients(patients, [options.segmenter])
         config = ConfigParser(ConfigParser.load_config_file(CONFIG))
         config["segmenter"] = options.segmenter
-        segment, sha256 = config.get_parsed_content("segment"), read_card(options.segmenter)["sha256"]
-    thresholds = fitted(reference, options.heldout, segment, sha256, options.quantile)
+        segment, card = config.get_parsed_content("segment"), read_card(options.segmenter)
+    thresholds = fitted(reference, options.heldout, segment, card, options.quantile)
     kinds = [*KINDS, *(RESERVED if options.reserved else ())]
     accept = Acceptance(thresholds=thresholds, segment=segment)
     results = tested(options.heldout, accept, kinds, options.seed)

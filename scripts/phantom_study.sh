@@ -22,5 +22,5 @@ run training segmenter --dataset_dir "$work/cohort" --output_dir "$work/segmente
 run accepting accept --real_dir "$work/cohort" --dataset_dir "$work/nnUNet_raw/Dataset501_SyntheticGlioma" \
   --masks_dir "$work/masks" --segmenter "$work/segmenter/model.pt" --thresholds_by 1
 run studying study --real_dir "$work/cohort" --synthetic_dir "$work/nnUNet_raw/Dataset501_SyntheticGlioma" \
-  --acceptance_segmenter "$work/segmenter/model.pt" --output_dir "$work/study" --segmenter quick --jobs 2 \
+  --output_dir "$work/study" --segmenter quick --jobs 2 \
   --max_steps 3000 --quick_options "{'decay_from': 400}" --device cpu

@@ -75,5 +75,5 @@ def fitted(*, reference: int = 30, validation: int = 25, quantile: float = 0.95)
         contrasts=CONTRASTS,
         voxel_mm=VOXEL_MM,
         quantile=quantile,
-        segmenter_sha256="0" * 64,
+        segmenter_card={"sha256": "0" * 64, "training_patients": ["1" * 16]},
     )

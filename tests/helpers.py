@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def write_synthetic(
     children: int = 8,
     size: tuple[int, ...] = (16, 16, 16),
     number: int = 501,
-    segmenter_sha256: str | None = None,
+    segmenter_saw: Sequence[str] = (),
     sources: list[str] | None = None,
     thresholds_by: tuple[str, ...] = (),
 ) -> Path:
@@ -122,7 +123,7 @@ def write_synthetic(
     reference = {
         "reference_patients": [patient_hash(p) for p in seen],
         "validation_patients": [patient_hash(p) for p in thresholds_by],
-        "segmenter_sha256": segmenter_sha256,
+        "segmenter_patients": [patient_hash(p) for p in segmenter_saw],
     }
     (writer.folder / "acceptance.json").write_text(json.dumps(reference))
     return writer.folder

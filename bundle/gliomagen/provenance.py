@@ -32,6 +32,7 @@ class CardWriter:
         geometry: ``spatial_size``, ``voxel_mm`` and ``contrasts`` it was trained at.
         cohort_sha256: Hash of the training cohort.
         patients: Names of the training patients; only their hashes are stored.
+        seen: Hashes of further patients, of whom other weights told: those behind synthetic cases.
         data_terms: Licence terms of the training data.
         more: Further plain entries.
     """
@@ -43,6 +44,7 @@ class CardWriter:
         geometry: dict[str, Any],
         cohort_sha256: str,
         patients: Iterable[str],
+        seen: Iterable[str] = (),
         data_terms: str | None = None,
         more: dict[str, Any] | None = None,
     ) -> None:
@@ -53,7 +55,7 @@ class CardWriter:
             "architecture": architecture,
             "geometry": geometry,
             "cohort_sha256": cohort_sha256,
-            "training_patients": sorted({patient_hash(patient) for patient in patients}),
+            "training_patients": sorted({*map(patient_hash, patients), *seen}),
             **(more or {}),
         }
 

@@ -17,9 +17,9 @@ from gliomagen.cohort.split import some_of
 from gliomagen.errors import GliomaGenError
 from gliomagen.export.arms import ARMS, count_of, foreign_patients, real_cases, synthetic_cases
 from gliomagen.export.mixing import Mixture
-from gliomagen.files import file_sha256
+from gliomagen.files import read_json, write_json
 from gliomagen.labels import CONTRASTS
-from gliomagen.provenance import CardWriter, patient_hash
+from gliomagen.provenance import patient_hash
 from gliomagen.volume import read_volume
 
 TRAINED = [f"BraTS-GLI-{90000 + i}" for i in range(6)]
@@ -148,42 +148,35 @@ def test_a_generator_that_saw_a_validation_patient_is_refused_by_name(cohort: Pa
     assert not list((tmp_path / "nnUNet_raw").glob("Dataset601*"))
 
 
-def write_segmenter(folder: Path, patients: list[str]) -> Path:
-    """Something with a card: whom a segmenter learnt from."""
-    path = folder / "segmenter.pt"
-    path.write_bytes(b"weights")
-    CardWriter(architecture={}, geometry={}, cohort_sha256="", patients=patients)(path, 1)
-    return path
-
-
 @pytest.mark.parametrize(
-    ("patients", "given", "name"),
-    [
-        (TRAINED[:3], True, "real_plus_hq"),
-        ([*TRAINED, "BraTS-GLI-12345"], True, "transfer-real_plus_hq"),
-        (TRAINED[:3], False, "transfer-real_plus_hq"),
-    ],
+    ("patients", "name"),
+    [(TRAINED[:3], "real_plus_hq"), ([*TRAINED, "BraTS-GLI-12345"], "transfer-real_plus_hq")],
 )
 def test_whom_the_accepting_segmenter_saw_counts(
-    cohort: Path, tmp_path: Path, patients: list[str], given: bool, name: str
+    cohort: Path, tmp_path: Path, patients: list[str], name: str
 ) -> None:
-    """Who chose the cases knows patients too; that nobody said whom is no ground to call an arm honest."""
-    segmenter = write_segmenter(tmp_path, patients)
-    made = write_synthetic(tmp_path, seen=TRAINED, segmenter_sha256=file_sha256(segmenter))
-    folder = mixture(cohort, tmp_path, [made], "real+hq", segmenter=segmenter if given else None).write()
+    """Who chose the cases knows patients too, and what is trained on them is told of those patients."""
+    made = write_synthetic(tmp_path, seen=TRAINED, segmenter_saw=patients)
+    folder = mixture(cohort, tmp_path, [made], "real+hq").write()
     assert folder.name == f"Dataset601_{name}"
+    assert read_json(folder / "mix.json")["seen"] == sorted(map(patient_hash, {*TRAINED, *patients}))
 
 
-def test_a_segmenter_that_saw_a_validation_patient_or_did_not_judge_is_refused(
+def test_an_accepting_segmenter_that_saw_a_validation_patient_is_refused_by_name(
     cohort: Path, tmp_path: Path
 ) -> None:
-    segmenter = write_segmenter(tmp_path, ["BraTS-GLI-90006"])
-    made = write_synthetic(tmp_path, seen=TRAINED, segmenter_sha256=file_sha256(segmenter))
+    made = write_synthetic(tmp_path, seen=TRAINED, segmenter_saw=["BraTS-GLI-90006"])
     with pytest.raises(GliomaGenError, match="trained on patient BraTS-GLI-90006"):
-        mixture(cohort, tmp_path, [made], "real+hq", segmenter=segmenter).write()
-    made = write_synthetic(tmp_path / "b", seen=TRAINED, segmenter_sha256="other")
-    with pytest.raises(GliomaGenError, match="is not the segmenter that judged"):
-        mixture(cohort, tmp_path, [made], "real+hq", segmenter=segmenter).write()
+        mixture(cohort, tmp_path, [made], "real+hq").write()
+
+
+def test_acceptance_that_does_not_say_by_whom_it_judged_is_refused(cohort: Path, tmp_path: Path) -> None:
+    made = write_synthetic(tmp_path, seen=TRAINED)
+    judged_by = read_json(made / "acceptance.json")
+    del judged_by["segmenter_patients"]
+    write_json(made / "acceptance.json", judged_by)
+    with pytest.raises(GliomaGenError, match="does not say by whose scans was judged; run accepting"):
+        mixture(cohort, tmp_path, [made], "real+hq").write()
 
 
 def test_thresholds_set_by_a_validation_patient_are_refused_by_name(cohort: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from monai.bundle import ConfigParser
 from gliomagen.errors import GliomaGenError
 from gliomagen.files import file_sha256, write_json
 from gliomagen.labels import CONVENTIONS, HEAD, LABEL_NAMES
-from gliomagen.provenance import CardWriter
+from gliomagen.provenance import CardWriter, patient_hash
 from gliomagen.scans import Scan, ScanFiles, read_scan, synthetic_scans, with_head
 from gliomagen.synthesis.damage import Case, damaged
 from gliomagen.synthesis.quality import Acceptance, AcceptanceRun
@@ -97,7 +97,7 @@ def thresholds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(dataset_dir: Path, thresholds: Path, **options: Any) -> list[dict[str, Any]]:
-    settings = {"label_convention": "prepared", "segmenter_sha256": "0" * 64, **options}
+    settings = {"label_convention": "prepared", "segmenter_card": {"sha256": "0" * 64}, **options}
     return AcceptanceRun(
         dataset_dir=dataset_dir, thresholds=thresholds, segment=nearest_greys, **settings
     ).run()
@@ -198,7 +198,7 @@ def test_other_voxels_are_refused_for_sharpness_cannot_be_compared() -> None:
 
 def test_thresholds_are_used_with_their_own_segmenter_only(synthetic: Path, thresholds: Path) -> None:
     with pytest.raises(GliomaGenError, match="another segmenter"):
-        run(synthetic, thresholds, segmenter_sha256="1" * 64)
+        run(synthetic, thresholds, segmenter_card={"sha256": "1" * 64})
     with pytest.raises(GliomaGenError, match="fitted with a segmenter"):
         Acceptance(thresholds=fitted())
 
@@ -277,6 +277,7 @@ def test_the_workflow_fits_on_a_cohort_and_judges_a_data_set(
     content = json.loads((out / "acceptance.json").read_text())
     assert content["cases"] == {"reference": 20, "validation": 10}
     assert content["segmenter_sha256"] == file_sha256(segmenter)
+    assert content["segmenter_patients"] == [patient_hash("P000")]
     assert (out / "acceptance.md").is_file() and (out / "acceptance.png").is_file()
 
 

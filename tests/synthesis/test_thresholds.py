@@ -66,6 +66,7 @@ def test_reasons_name_measure_value_and_usual_range() -> None:
         validation_patients=[],
         cases={"reference": 99, "validation": 99},
         segmenter_sha256=None,
+        segmenter_patients=[],
     )
     assert thresholds.judge({"texture": {"t1c noise": -2.0}}).reasons == [
         "texture: t1c noise -2 (usual -6 to -4)"
@@ -150,7 +151,11 @@ def test_saved_thresholds_judge_the_same(tmp_path: Path) -> None:
     assert Thresholds.load(path) == fitted()
     content = json.loads(path.read_text())
     assert content["quantile"] == 0.95 and content["cases"] == {"reference": 30, "validation": 25}
-    assert content["segmenter_sha256"] == "0" * 64 and content["package_version"]
+    assert (
+        content["segmenter_sha256"] == "0" * 64
+        and content["segmenter_patients"] == ["1" * 16]
+        and content["package_version"]
+    )
     assert patient_hash("patient-500") in content["validation_patients"]
     assert "patient-500" not in path.read_text()
 

@@ -16,7 +16,7 @@ from .. import __version__
 from ..errors import GliomaGenError
 from ..files import content_sha256, read_json, write_json
 from ..labels import convention
-from ..provenance import read_card, refuse_seen
+from ..provenance import refuse_seen
 from ..volume import Volume, read_header, read_volume, write_volume
 from .arms import arm_of, count_of, foreign_patients, parents, real_cases, synthetic_cases
 from .datacard import ACCEPTANCE_FILE
@@ -36,6 +36,7 @@ from .nnunet_form import (
 
 logger = logging.getLogger(__name__)
 THRESHOLDS_FILE = "acceptance.json"
+_JUDGED_BY = ("reference_patients", "validation_patients", "segmenter_patients")
 
 
 class Mixture:
@@ -61,7 +62,6 @@ class Mixture:
         real_count: In place of the arm's.
         synthetic_count: In place of the arm's.
         preprocessed_dir: nnU-Net's folder of that name, which gets the split too; nnU-Net reads it there.
-        segmenter: Weights of the segmenter behind acceptance, whose card says whom it learnt from.
         cohort_sha256: Of the cohort, for the record.
         licence: Of the data set, as hubs name licences.
         real_terms: Licence or terms of the real scans; None: not named.
@@ -86,7 +86,6 @@ class Mixture:
         real_count: int | None = None,
         synthetic_count: int | None = None,
         preprocessed_dir: str | Path | None = None,
-        segmenter: str | Path | None = None,
         cohort_sha256: str | None = None,
         licence: str = "other",
         real_terms: str | None = None,
@@ -106,7 +105,6 @@ class Mixture:
             count_of(self.arm.synthetic, total) if synthetic_count is None else synthetic_count
         )
         self.preprocessed_dir = preprocessed_dir
-        self.segmenter = segmenter
         self.cohort_sha256 = cohort_sha256
         self.terms = {"licence": licence, "real": real_terms}
 
@@ -124,12 +122,14 @@ class Mixture:
         synthetic = self._chosen_synthetic(real)
         if not real and not synthetic:
             raise GliomaGenError(f"arm '{self.arm_name}': no case is left to train on; give it more cases")
-        foreign = self._foreign(real, synthetic)
+        seen = self._seen(synthetic)
+        own = {entry["patient"] for entry in (real or self.training)}  # without real cases: all it is made of
+        foreign = foreign_patients(own, synthetic, seen)
         name = self.dataset_name or self.arm_name
         if foreign and not name.startswith("transfer-"):
             name = f"transfer-{name}"
         folder = dataset_folder(self.output_dir, self.dataset_id, name.replace("+", "_plus_"))
-        plan = self._plan(real, synthetic, foreign)
+        plan = self._plan(real, synthetic, seen, foreign)
         split = [{"train": plan["train"], "val": plan["val"]}]
         copy = Path(self.preprocessed_dir) / folder.name / SPLITS_FILE if self.preprocessed_dir else None
         if copy and copy.is_file() and read_json(copy) != split:
@@ -210,42 +210,28 @@ class Mixture:
 
     def _acceptance_patients(self, folder: Path) -> list[str]:
         """Hashes of those whose scans chose the accepted subset: reference, thresholds, and the segmenter's patients."""
-        judged_by = read_json(folder / THRESHOLDS_FILE)
-        if not isinstance(judged_by, dict) or "reference_patients" not in judged_by:
-            raise GliomaGenError(
-                f"{folder / THRESHOLDS_FILE}: does not say by whose scans was judged; run accepting"
-            )
-        patients = {*judged_by["reference_patients"], *judged_by.get("validation_patients", [])}
-        if self.segmenter is not None:
-            card = read_card(self.segmenter)
-            if card["sha256"] != judged_by.get("segmenter_sha256"):
-                raise GliomaGenError(
-                    f"{self.segmenter}: is not the segmenter that judged {folder.name}; give that one"
-                )
-            patients |= set(card["training_patients"])
-        return sorted(patients)
+        path = folder / THRESHOLDS_FILE
+        judged_by = read_json(path)
+        try:
+            return sorted({patient for key in _JUDGED_BY for patient in judged_by[key]})
+        except (KeyError, TypeError):
+            raise GliomaGenError(f"{path}: does not say by whose scans was judged; run accepting") from None
 
-    def _foreign(
-        self, real: Sequence[Mapping[str, Any]], synthetic: Sequence[Mapping[str, Any]]
-    ) -> list[str]:
-        """Says what tells of patients the arm lacks; one without real cases stands for all training patients."""
-        own = {entry["patient"] for entry in (real or self.training)}
+    def _seen(self, synthetic: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+        """Returns what made or chose synthetic cases, by name, with the hashed patients it learnt from."""
         seen: dict[str, list[str]] = {}
-        unknown = []
         for folder in sorted({record["folder"] for record in synthetic}):
-            seen[f"generator of {folder.name}"] = list(
-                read_json(folder / SET_FILE)["weights"]["training_patients"]
-            )
+            made = read_json(folder / SET_FILE)["weights"]
+            seen[f"generator of {folder.name}"] = list(made["training_patients"])
             if self.arm.accepted:
                 seen[f"acceptance of {folder.name}"] = self._acceptance_patients(folder)
-                if self.segmenter is None and read_json(folder / THRESHOLDS_FILE).get("segmenter_sha256"):
-                    unknown.append(f"nobody said whom the segmenter behind acceptance of {folder.name} saw")
-        return [*foreign_patients(own, synthetic, seen), *unknown]
+        return seen
 
     def _plan(
         self,
         real: Sequence[Mapping[str, Any]],
         synthetic: Sequence[Mapping[str, Any]],
+        seen: Mapping[str, Sequence[str]],
         foreign: Sequence[str],
     ) -> dict[str, Any]:
         return {
@@ -256,6 +242,7 @@ class Mixture:
             "cohort_sha256": self.cohort_sha256,
             "terms": self.terms,
             "patients": sorted({entry["patient"] for entry in real}),
+            "seen": sorted({patient for patients in seen.values() for patient in patients}),
             "seed": self.seed,
             "labels": self.labels,
             "contrasts": list(self.contrasts),

@@ -127,7 +127,7 @@ class AcceptanceRun:
         label_convention: Of the data set's label maps.
         masks: Prepared label maps to take instead of the data set's; see :func:`..scans.synthetic_scans`.
         segment: The independent segmenter; None leaves the group ``agreement`` out.
-        segmenter_sha256: Hash of its weights.
+        segmenter_card: Of its weights.
         thresholds: An ``acceptance.json`` to judge by, instead of fitting.
         quantile: Share of real scans that should pass.
         min_cases: A measure that fewer real scans bear does not count.
@@ -146,7 +146,7 @@ class AcceptanceRun:
         label_convention: str = "brats2024",
         masks: Sequence[Mapping[str, Any]] = (),
         segment: Segment | None = None,
-        segmenter_sha256: str | None = None,
+        segmenter_card: Mapping[str, Any] | None = None,
         thresholds: str | Path | None = None,
         quantile: float = 0.95,
         min_cases: int = 20,
@@ -158,7 +158,7 @@ class AcceptanceRun:
         self.training, self.validation = training, validation
         self.contrasts = tuple(contrasts)
         self.label_convention, self.masks = label_convention, masks
-        self.segment, self.segmenter_sha256 = segment, segmenter_sha256
+        self.segment, self.segmenter_card = segment, segmenter_card
         self.thresholds_file = thresholds
         self.quantile, self.min_cases, self.min_voxels = quantile, min_cases, min_voxels
         self.num_workers = num_workers
@@ -210,7 +210,8 @@ class AcceptanceRun:
         if self.thresholds_file is None:
             return self._fit()
         thresholds = Thresholds.load(self.thresholds_file)
-        if thresholds.segmenter_sha256 != self.segmenter_sha256:
+        given = self.segmenter_card["sha256"] if self.segmenter_card else None
+        if thresholds.segmenter_sha256 != given:
             raise GliomaGenError(
                 f"{self.thresholds_file}: was fitted with another segmenter; give that one, or fit again"
             )
@@ -243,7 +244,7 @@ class AcceptanceRun:
             voxel_mm=voxel_mm,
             quantile=self.quantile,
             min_cases=self.min_cases,
-            segmenter_sha256=self.segmenter_sha256,
+            segmenter_card=self.segmenter_card,
         )
 
     def _picture(self, cases: Sequence[ScanFiles], records: Sequence[Mapping[str, Any]]) -> None:

@@ -30,7 +30,7 @@ from .measures import GROUPS, Measures
 logger = logging.getLogger(__name__)
 
 FORMAT = "gliomagen-acceptance"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 TAIL = 0.01
 _LEAST = 1e-3  # of any measure's unit: less is rounding, not a difference
 _LEAST_HOLE = (
@@ -116,6 +116,7 @@ class Thresholds:
         validation_patients: Hashed ids of those whose scans set the thresholds.
         cases: Number of scans of each.
         segmenter_sha256: Of the weights behind the group ``agreement``; None if that was left out.
+        segmenter_patients: Hashed ids of those whom these weights learnt from.
     """
 
     usual: dict[str, dict[str, Usual]]
@@ -127,6 +128,7 @@ class Thresholds:
     validation_patients: list[str]
     cases: dict[str, int]
     segmenter_sha256: str | None
+    segmenter_patients: list[str]
 
     def judge(self, measures: Measures) -> Judgement:
         """Judges a volume by its measures; what is not among the reference's measures does not count."""
@@ -202,7 +204,7 @@ def fit(
     voxel_mm: Sequence[float],
     quantile: float = 0.95,
     min_cases: int = 20,
-    segmenter_sha256: str | None = None,
+    segmenter_card: Mapping[str, Any] | None = None,
 ) -> Thresholds:
     """Fits thresholds.
 
@@ -216,7 +218,7 @@ def fit(
         voxel_mm: Voxels of the scans.
         quantile: Share of real scans that should pass.
         min_cases: A measure that fewer scans bear (a rare label) does not count.
-        segmenter_sha256: Of the weights behind the group ``agreement``.
+        segmenter_card: Of the weights behind the group ``agreement``.
 
     Raises:
         GliomaGenError: Too few scans, a patient in both sets, or a quantile that is none.
@@ -279,7 +281,8 @@ def fit(
         reference_patients=sorted({patient_hash(scan.patient) for scan in reference}),
         validation_patients=sorted({patient_hash(scan.patient) for scan in validation}),
         cases={"reference": len(reference), "validation": len(validation)},
-        segmenter_sha256=segmenter_sha256,
+        segmenter_sha256=segmenter_card["sha256"] if segmenter_card else None,
+        segmenter_patients=list(segmenter_card["training_patients"]) if segmenter_card else [],
     )
 
 

@@ -51,7 +51,6 @@ class Study:
         contrasts: Channels, in order.
         labels: As the synthetic data sets: ``challenge`` or ``prepared``.
         seed: Which cases, where an arm takes a part.
-        segmenter: Weights of the segmenter behind acceptance, see :class:`....export.mixing.Mixture`.
         weights: Further weight files that must not know a validation patient.
         cohort_sha256: Of the cohort, for the record.
 
@@ -74,7 +73,6 @@ class Study:
         base: str = "real",
         labels: str = "challenge",
         seed: int = 0,
-        segmenter: str | Path | None = None,
         weights: Sequence[str | Path] = (),
         cohort_sha256: str | None = None,
     ) -> None:
@@ -98,7 +96,6 @@ class Study:
             contrasts=contrasts,
             labels=labels,
             seed=seed,
-            segmenter=segmenter,
             cohort_sha256=cohort_sha256,
         )
 
