@@ -43,7 +43,9 @@ class FakeMethod:
         (dataset.parents[1] / "prepared").write_text("")
         return {"patch": 7}
 
-    def run(self, dataset: Path, folder: Path, *, seed: int, device: str, log: Path) -> Predictions:
+    def run(
+        self, dataset: Path, folder: Path, *, cohort: Path, seed: int, device: str, log: Path
+    ) -> Predictions:
         work = dataset.parents[1]
         assert (work / "prepared").exists()
         self.at("train")

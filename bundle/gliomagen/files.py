@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,6 +92,15 @@ def read_json(path: str | Path) -> Any:
         raise GliomaGenError(f"{path}: not found") from None
     except (OSError, ValueError) as error:
         raise GliomaGenError(f"{path}: not readable as JSON ({error})") from error
+
+
+def link(source: str | Path, target: str | Path) -> None:
+    """Gives a file a second name, or copies it, with its time of change, where there are no hard links."""
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def file_sha256(path: str | Path) -> str:

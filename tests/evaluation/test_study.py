@@ -242,7 +242,7 @@ def test_the_workflow_with_the_quick_network(real: Path, tmp_path: Path) -> None
     """As a user runs it: a mixed arm, learnt from its nnU-Net data set, whose label maps know no head."""
     size = (32, 32, 32)
     cohort = write_prepared_cohort(tmp_path / "real", training=6, validation=2, size=size)
-    made = write_synthetic(tmp_path / "synthetic", seen=TRAINED, sources=TRAINED, size=size)
+    made = write_synthetic(tmp_path / "synthetic", seen=[*TRAINED, "another"], sources=TRAINED, size=size)
     ran = bundle_run(
         "studying",
         "study.yaml",
@@ -264,7 +264,7 @@ def test_the_workflow_with_the_quick_network(real: Path, tmp_path: Path) -> None
     log = (tmp_path / "study" / "arms" / "real+1x" / "seed-3" / "training" / "log.jsonl").read_text()
     assert log.count("seconds_per_step") == 3
     card = json.loads((tmp_path / "study/arms/real+1x/seed-3/training/model.json").read_text())
-    assert len(card["training_patients"]) == 6
+    assert len(card["training_patients"]) == 7, "the generator told of one more"
 
 
 def test_an_unknown_segmenter_is_one_line() -> None:

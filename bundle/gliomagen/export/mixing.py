@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import GliomaGenError
-from ..files import content_sha256, read_json, write_json
+from ..files import content_sha256, link, read_json, write_json
 from ..labels import convention
 from ..provenance import refuse_seen
 from ..volume import Volume, read_header, read_volume, write_volume
@@ -284,7 +284,7 @@ class Mixture:
                 source = record["folder"]
                 grid = self._same_grid(grid, source / image_names(record["case"], 1)[0])
                 for name in (*image_names(record["case"], len(self.contrasts)), label_name(record["case"])):
-                    _link(source / name, beside / name)
+                    link(source / name, beside / name)
                 used |= {int(number) for number in record["label_voxels"]}
                 kept = {key: value for key, value in record.items() if key not in ("folder", "outputs")}
                 facts = {"kind": "synthetic", "origin": source.name, "section": "training"}
@@ -315,11 +315,13 @@ class Mixture:
         """Places a real case; returns the numbers in its label map."""
         case = entry["case"]
         for contrast, name in zip(self.contrasts, image_names(case, len(self.contrasts)), strict=True):
-            _link(Path(entry[contrast]), folder / name)
+            link(Path(entry[contrast]), folder / name)
         label = read_volume(entry["label"])
         prepared = convention("prepared").to_prepared(label.data)
         stored = to_dataset_labels(prepared, self.labels, where=entry["label"])
         write_volume(folder / label_name(case), Volume(data=stored, affine=label.affine))
+        source = os.stat(entry["label"])  # the same time in every data set, so that caches know it again
+        os.utime(folder / label_name(case), ns=(source.st_atime_ns, source.st_mtime_ns))
         return {int(number) for number in np.unique(stored)}
 
     @staticmethod
@@ -333,12 +335,3 @@ class Mixture:
                 "synthesize on the cohort's grid, from prepared label maps"
             )
         return own
-
-
-def _link(source: Path, target: Path) -> None:
-    """Gives a file a second name, or copies it where the file system has no hard links."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

@@ -44,7 +44,8 @@ class SegmentationMethod(Protocol):
 
         Args:
             dataset: ``<folder>/nnUNet_raw/DatasetNNN_Name`` that mixing made; what is prepared goes to ``<folder>``.
-            cohort: A data set of all real training cases, for what shall be the same for all data sets.
+            cohort: A data set of all real training cases, ``<folder>/nnUNet_raw/DatasetNNN_Name`` of its own, for what
+                shall be the same for all data sets.
             log: Where all it says goes.
 
         Returns:
@@ -52,12 +53,15 @@ class SegmentationMethod(Protocol):
         """
         ...
 
-    def run(self, dataset: Path, folder: Path, *, seed: int, device: str, log: Path) -> Predictions:
+    def run(
+        self, dataset: Path, folder: Path, *, cohort: Path, seed: int, device: str, log: Path
+    ) -> Predictions:
         """Trains and segments; run again after a kill, it goes on.
 
         Args:
             dataset: As in :meth:`prepare`.
             folder: Of this training.
+            cohort: As in :meth:`prepare`; beside it goes what data sets share.
             seed: Of this training.
             device: ``cpu``, or the number of a card.
             log: Where all it says goes.
@@ -79,8 +83,13 @@ _OURS = {
     "threads",
     "patients",
     "half",
+    "log_interval",
+    "sample_interval",
+    "resume",
+    "network_def",
+    "load",
+    "cohort",
 }
-_OURS |= {"log_interval", "sample_interval", "resume", "network_def", "load", "cohort"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +125,9 @@ class QuickMethod:
         """Nothing: the first training fills the cache."""
         return {}
 
-    def run(self, dataset: Path, folder: Path, *, seed: int, device: str, log: Path) -> Predictions:
+    def run(
+        self, dataset: Path, folder: Path, *, cohort: Path, seed: int, device: str, log: Path
+    ) -> Predictions:
         """See :class:`SegmentationMethod`."""
         shared = {"contrasts": list(self.contrasts), "threads": self.threads, "dataset_dir": dataset}
         self._bundle(
@@ -125,7 +136,7 @@ class QuickMethod:
             log,
             device,
             output_dir=folder / "training",
-            cache_dir=dataset.parents[1] / "cache",
+            cache_dir=cohort.parents[1] / "cache",
             max_steps=self.max_steps,
             sample_interval=self.max_steps,
             log_interval=1,

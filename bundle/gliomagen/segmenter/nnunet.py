@@ -19,6 +19,7 @@ from ..children import run_module
 from ..errors import GliomaGenError
 from ..files import content_sha256, locked, read_json, write_json
 from .methods import Predictions, card_of
+from .preprocessed import PreprocessedCases
 
 TRAINERS = Path(__file__).parent / "trainers"
 """Trainers that come along; nnU-Net finds them by ``nnUNet_extTrainer``."""
@@ -74,12 +75,12 @@ class NnunetMethod:
         """
         of_cohort = {**self.settings, "data": content_sha256(read_json(cohort / MIX_FILE))}
         planned = self._once(cohort, of_cohort, lambda: self._plan(cohort, log))
-        done = {**self.settings, "data": content_sha256(read_json(dataset / MIX_FILE))}
-        self._once(
-            dataset,
-            {**done, "plan": planned["plan"]},
-            lambda: self._preprocess(dataset, cohort, planned, log),
-        )
+        own = {
+            **self.settings,
+            "data": content_sha256(read_json(dataset / MIX_FILE)),
+            "plan": planned["plan"],
+        }
+        self._once(dataset, own, lambda: self._preprocess(dataset, cohort, planned, log))
         configuration = planned["plan"]["configurations"][self.configuration]
         return {name: configuration[name] for name in ("patch_size", "batch_size", "architecture")}
 
@@ -110,19 +111,40 @@ class NnunetMethod:
         return {"name": plans[0].stem, "plan": plan}
 
     def _preprocess(self, dataset: Path, cohort: Path, planned: dict[str, Any], log: Path) -> dict[str, Any]:
-        folder = self._prepared(dataset)
-        write_json(folder / f"{planned['name']}.json", {**planned["plan"], "dataset_name": dataset.name})
-        write_json(folder / _FINGERPRINT, read_json(self._prepared(cohort) / _FINGERPRINT))
-        for name in ("dataset.json", SPLITS_FILE):
-            shutil.copyfile(dataset / name, folder / name)
-        self._process("preprocess", dataset, dataset.parents[1], log, planned["name"])
+        """Preprocesses what no other data set has yet. Labels are the cohort's too: an arm may lack one."""
+        of_cohort = read_json(cohort / "dataset.json")
+        labels = {"labels": of_cohort["labels"]}
+
+        def describe(dataset: Path) -> Path:
+            folder = self._prepared(dataset)
+            write_json(folder / f"{planned['name']}.json", {**planned["plan"], "dataset_name": dataset.name})
+            write_json(folder / _FINGERPRINT, read_json(self._prepared(cohort) / _FINGERPRINT))
+            write_json(folder / "dataset.json", {**read_json(dataset / "dataset.json"), **labels})
+            return folder
+
+        def preprocess(part: Path) -> Path:
+            write_json(part / "dataset.json", {**read_json(part / "dataset.json"), **labels})
+            folder = describe(part)
+            self._process("preprocess", part, part.parents[1], log, planned["name"])
+            (made,) = [path for path in folder.iterdir() if path.is_dir() and path.name != "gt_segmentations"]
+            return made
+
+        folder = describe(dataset)
+        shutil.copyfile(dataset / SPLITS_FILE, folder / SPLITS_FILE)
+        split = read_json(dataset / SPLITS_FILE)[0]
+        shared = PreprocessedCases(
+            cohort.parents[1] / "preprocessed", [self.settings, planned["plan"], labels]
+        )
+        shared.link(dataset, [*split["train"], *split["val"]], folder, preprocess)
         return {"name": planned["name"]}
 
     @staticmethod
     def _prepared(dataset: Path) -> Path:
         return dataset.parents[1] / "nnUNet_preprocessed" / dataset.name
 
-    def run(self, dataset: Path, folder: Path, *, seed: int, device: str, log: Path) -> Predictions:
+    def run(
+        self, dataset: Path, folder: Path, *, cohort: Path, seed: int, device: str, log: Path
+    ) -> Predictions:
         """See :class:`.methods.SegmentationMethod`."""
         prepared = self._prepared(dataset)
         plans = read_json(prepared / _DONE)["name"]

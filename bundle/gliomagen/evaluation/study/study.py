@@ -162,7 +162,7 @@ class Study:
         def make() -> dict[str, Any]:
             plan = self.method.prepare(mixed.path, cohort=cohort, log=arm / "prepare.txt")
             log = folder / "log.txt"
-            found = self.method.run(mixed.path, folder, seed=seed, device=device, log=log)
+            found = self.method.run(mixed.path, folder, cohort=cohort, seed=seed, device=device, log=log)
             require_predictions(found, mixed.plan["val"], log)
             cases = score_predictions(found, mixed.validation, label_convention_of(self.labels))
             self._keep(found.files, folder / PREDICTIONS)
