@@ -62,7 +62,9 @@ class FakeMethod:
             files[entry["case"]] = folder / "found" / f"{entry['case']}.nii.gz"
             write_volume(files[entry["case"]], Volume(data=data, affine=label.affine))
             self.at("predict")
-        return Predictions(files=files, label_convention="brats2024", train_s=1.0, budget="1 step")
+        return Predictions(
+            files=files, label_convention="brats2024", train_s=1.0, device="CPU, 1 thread", budget="1 step"
+        )
 
 
 def make_study(real: Path, synthetic: Path, out: Path, **options: Any) -> Study:

@@ -114,7 +114,7 @@ def write_synthetic(
         label[4:8, 4:8, 4:8] = 4
         volumes = np.broadcast_to(0.5 * (label > 0), (4, *size))
         facts = {"mask_sha256": str(i), "source_patient": sources[i % len(sources)], "network_calls": 1}
-        writer.write(name, volumes, label, np.diag([3.0, 3.0, 3.0, 1.0]), facts)
+        writer.write(name, volumes, label, np.diag([3.0, 3.0, 3.0, 1.0]), facts, seconds=2.0)
     assert writer.complete()
     entries = [
         {"case": name, "accepted": i % 2 == 0, "score": 1.0, "reasons": []} for i, name in enumerate(names)

@@ -135,6 +135,14 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")  # type: ignore[return-value]
 
 
+def device_name(device: torch.device) -> str:
+    """Returns what a device is called in records of cost: the card's name, or the number of CPU threads."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    threads = torch.get_num_threads()
+    return f"{device.type.upper()}, {threads} thread{'s' if threads > 1 else ''}"
+
+
 def set_threads(count: int | None) -> int:
     """Fixes the number of CPU threads, on which bit-equality depends; None keeps what there is. Returns it."""
     if count:

@@ -60,7 +60,8 @@ def table_of(out: Path) -> str:
 def test_what_a_study_leaves(whole: Path) -> None:
     content = json.loads((whole / "study.json").read_text())
     assert list(content["arms"]) == ["real", "real+1x", "3R"]
-    assert content["arms"]["real+1x"]["synthetic"] == 5 and content["arms"]["real+1x"]["synthetic_bytes"] > 0
+    mixed = content["arms"]["real+1x"]
+    assert mixed["synthetic"] == 5 and mixed["synthetic_bytes"] > 0 and mixed["synthetic_s"] == 10
     assert not content["arms"]["real+1x"]["transfer"]
     case = content["trainings"]["3R"][1]["cases"][f"{VALIDATES}-100"]
     assert case["patient"] == VALIDATES and len(case["whole"]) == 5

@@ -30,7 +30,9 @@ def scored(folder: Path, maps: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, 
             {"case": f"c{number}", "patient": f"p{number}", "label": folder / f"truth{number}.nii.gz"}
         )
     return score_predictions(
-        Predictions(files=files, label_convention="prepared", train_s=0.0, budget=""), truth, "prepared"
+        Predictions(files=files, label_convention="prepared", train_s=0.0, device="", budget=""),
+        truth,
+        "prepared",
     )
 
 
@@ -153,13 +155,14 @@ def test_holm_by_hand() -> None:
 
 def study_content(cases: dict[str, Any]) -> dict[str, Any]:
     trainings = {
-        name: [{"cases": cases, "train_s": 90.0, "device": "CPU", "budget": "7 steps"}]
+        name: [{"cases": cases, "train_s": 90.0, "device": "CPU, 1 thread", "budget": "7 steps"}]
         for name in ("real", "real+1x", "3R")
     }
     arm = {
         "real": 6,
         "synthetic": 5,
         "synthetic_bytes": 2_000_000,
+        "synthetic_s": 90.0,
         "real_patients": 6,
         "dataset": "d",
         "name": "n",

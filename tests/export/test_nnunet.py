@@ -58,7 +58,8 @@ def test_a_data_set_is_what_nnunet_reads(whole: Path) -> None:
     assert list(content["channel_names"].values()) == list(CONTRASTS)
     assert list(content["labels"].values()) == [0, 1, 2, 3, 4] and content["numTraining"] == 2 * COUNT
     assert {f.name for f in whole.iterdir()} == {
-        *("imagesTr", "labelsTr", "cases", "dataset.json", "manifest.jsonl", "synthesis.json", "README.md")
+        *("imagesTr", "labelsTr", "cases", "dataset.json", "manifest.jsonl", "synthesis.json", "README.md"),
+        "seconds.jsonl",
     }
     assert len(list((whole / "imagesTr").iterdir())) == 8 * COUNT
     for label in (whole / "labelsTr").iterdir():

@@ -22,7 +22,8 @@ class Mixed:
 
     Attributes:
         path: Its folder.
-        training: Entries with case, patient, kind, contrasts and label (absolute paths). The patient of a synthetic case
+        training: Entries with case, patient, kind, seconds (it took to make, or None), contrasts and label (absolute paths). The
+            patient of a synthetic case
             is the one whose label map it goes back to.
         validation: Likewise, real ones.
         patients: Everyone whom the training cases go back to, donors included.
@@ -111,5 +112,5 @@ def _entry(folder: Path, record: Mapping[str, Any], contrasts: Sequence[str]) ->
         for name, file in zip(contrasts, image_names(case, len(contrasts)), strict=True)
     }
     patient = record["patient"] if record["kind"] == "real" else record["parents"][0]
-    facts = {"case": case, "patient": patient, "kind": record["kind"]}
+    facts = {"case": case, "patient": patient, "kind": record["kind"], "seconds": record.get("seconds")}
     return {**facts, **images, "label": str(folder / label_name(case))}

@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from .datacard import ACCEPTANCE_FILE
 from .mixcard import MIX_FILE, SPLITS_FILE, write_mix_card
 from .nnunet_form import (
     MANIFEST_FILE,
+    SECONDS_FILE,
     SET_FILE,
     dataset_folder,
     image_names,
@@ -280,6 +281,7 @@ class Mixture:
                     used |= self._place_real(beside, entry)
                     facts = {"kind": "real", "origin": "cohort", "section": section}
                     records.append({"case": entry["case"], **facts, "patient": entry["patient"]})
+            seconds = _seconds({record["folder"] for record in synthetic})
             for record in synthetic:
                 source = record["folder"]
                 grid = self._same_grid(grid, source / image_names(record["case"], 1)[0])
@@ -288,7 +290,8 @@ class Mixture:
                 used |= {int(number) for number in record["label_voxels"]}
                 kept = {key: value for key, value in record.items() if key not in ("folder", "outputs")}
                 facts = {"kind": "synthetic", "origin": source.name, "section": "training"}
-                records.append({**kept, **facts, "parents": sorted(parents(record))})
+                cost = {"seconds": seconds.get((source, record["case"]))}
+                records.append({**kept, **facts, **cost, "parents": sorted(parents(record))})
             write_manifest(beside, records)
             write_json(beside / SPLITS_FILE, [{"train": plan["train"], "val": plan["val"]}])
             write_json(beside / MIX_FILE, plan)
@@ -335,3 +338,13 @@ class Mixture:
                 "synthesize on the cohort's grid, from prepared label maps"
             )
         return own
+
+
+def _seconds(folders: Iterable[Path]) -> dict[tuple[Path, str], float]:
+    """Returns what the cases of synthetic data sets took, where that was noted."""
+    return {
+        (folder, line["case"]): line["seconds"]
+        for folder in folders
+        if (folder / SECONDS_FILE).is_file()
+        for line in read_json_lines(folder / SECONDS_FILE)
+    }

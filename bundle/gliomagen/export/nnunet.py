@@ -24,6 +24,7 @@ from .nnunet_form import (
     IMAGES,
     LABELS,
     MANIFEST_FILE,
+    SECONDS_FILE,
     SET_FILE,
     dataset_folder,
     file_names,
@@ -146,6 +147,7 @@ class NnunetWriter:
         label: NDArray[Any],
         affine: NDArray[Any],
         facts: Mapping[str, Any],
+        seconds: float | None = None,
     ) -> None:
         """Writes one case. Several threads may.
 
@@ -155,6 +157,7 @@ class NnunetWriter:
             label: (X, Y, Z), prepared labels, on the same grid.
             affine: (4, 4)
             facts: What is particular to this case: label map, parents, network calls.
+            seconds: It took.
 
         Raises:
             GliomaGenError: No room, or a label that the data set's convention lacks.
@@ -185,6 +188,9 @@ class NnunetWriter:
             for name, array in arrays.items()
         }
         place_case(folder, case, writers, record)
+        if seconds is not None:
+            with self._lock, open(folder / SECONDS_FILE, "a", encoding="utf-8") as file:
+                file.write(json.dumps({"case": case, "seconds": round(seconds, 3)}) + "\n")
 
     def complete(self) -> bool:
         """Makes the data set of the finished cases if no case is left, in whichever process; returns whether.

@@ -23,6 +23,8 @@ RAW = "nnUNet_raw"
 IMAGES, LABELS = "imagesTr", "labelsTr"
 DATASET_FILE = "dataset.json"
 MANIFEST_FILE = "manifest.jsonl"
+SECONDS_FILE = "seconds.jsonl"
+"""What each case took: apart from the records, which are the same whoever makes them."""
 SET_FILE = "synthesis.json"
 FILE_ENDING = ".nii.gz"
 LABEL_FORMS: dict[str, str] = {"challenge": "brats2024", "prepared": "prepared"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,7 @@ class SaveToDataset:
         self.background = background
         self.inferer = inferer
         self.restore = restore
+        self.since = time.monotonic()
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
         """Takes ``item['pred']`` of ``item['case']``; returns the item."""
@@ -151,10 +153,14 @@ class SaveToDataset:
             "threads": torch.get_num_threads(),
         }
         kept = {name: item[name] for name in ("case", "image", "mask_file", "mask_case", "patient", "native")}
-        self.background(lambda: self._write(volumes, kept, facts))
+        before, self.since = self.since, time.monotonic()
+        seconds = self.since - before  # with reading and waiting; of the first case with the start
+        self.background(lambda: self._write(volumes, kept, facts, seconds))
         return item
 
-    def _write(self, volumes: NDArray[Any], item: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    def _write(
+        self, volumes: NDArray[Any], item: Mapping[str, Any], facts: Mapping[str, Any], seconds: float
+    ) -> None:
         restored, affine = self.restore(volumes, item)
         native = item["native"]
         label = Volume(data=np.asarray(native["label"]), affine=np.asarray(native["affine"], np.float64))
@@ -166,7 +172,8 @@ class SaveToDataset:
             **parents_of(mask, mask_case, str(item["patient"])),
             **facts,
         }
-        self.writer.write(str(item["case"]), restored, label.oriented_like(affine).data, affine, made)
+        oriented = label.oriented_like(affine).data
+        self.writer.write(str(item["case"]), restored, oriented, affine, made, seconds)
 
 
 def run_synthesis(

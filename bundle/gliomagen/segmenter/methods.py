@@ -22,12 +22,14 @@ class Predictions:
         files: Label map of each case.
         label_convention: Its numbers.
         train_s: Seconds of training, over all runs it took.
+        device: What it was trained on, as records of cost call it.
         budget: What the training had, in words.
     """
 
     files: Mapping[str, Path]
     label_convention: str
     train_s: float
+    device: str
     budget: str
 
 
@@ -161,7 +163,9 @@ class QuickMethod:
         train_s = sum(json.loads(line).get("seconds_per_step", 0.0) for line in log_lines)
         card = read_card(folder / "training" / "model.pt")
         budget = f"{card['steps']} steps of {card['samples_per_step']} scans, the quick network"
-        return Predictions(files=files, label_convention="prepared", train_s=train_s, budget=budget)
+        return Predictions(
+            files=files, label_convention="prepared", train_s=train_s, device=card["device"], budget=budget
+        )
 
     @staticmethod
     def _bundle(workflow: str, configs: Sequence[str], log: Path, device: str, **options: Any) -> None:

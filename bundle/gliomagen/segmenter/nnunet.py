@@ -160,6 +160,7 @@ class NnunetMethod:
             files=files,
             label_convention="brats2024" if self.labels == "challenge" else self.labels,
             train_s=facts["train_s"],
+            device=facts["device"],
             budget=f"{budget}, nnU-Net {self.configuration}, {self.trainer}",
         )
 

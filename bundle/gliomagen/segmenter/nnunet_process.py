@@ -63,6 +63,7 @@ def seeded(kind: Any, seed: int) -> Any:
     import torch
 
     from gliomagen.files import write_json, written_whole
+    from gliomagen.machine import device_name
     from gliomagen.randomness import derived_seed
 
     def draw_from(what: object) -> None:
@@ -90,6 +91,7 @@ def seeded(kind: Any, seed: int) -> Any:
                 "epochs": self.num_epochs,
                 "iterations": self.num_iterations_per_epoch,
                 "batch": self.batch_size,
+                "device": device_name(self.device),
             }
             write_json(os.path.join(self.output_folder, "training.json"), facts)
 

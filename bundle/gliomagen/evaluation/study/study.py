@@ -166,8 +166,7 @@ class Study:
             require_predictions(found, mixed.plan["val"], log)
             cases = score_predictions(found, mixed.validation, label_convention_of(self.labels))
             self._keep(found.files, folder / PREDICTIONS)
-            kind = "CPU" if device == "cpu" else "GPU"
-            cost = {"budget": found.budget, "device": kind, "train_s": found.train_s}
+            cost = {"budget": found.budget, "device": found.device, "train_s": found.train_s}
             facts = {"arm": name, "seed": seed, "plan": plan, "label_convention": found.label_convention}
             return _plain({**facts, **cost, "cases": cases})
 
@@ -206,6 +205,7 @@ class Study:
 def _facts(mixed: Mixed) -> dict[str, Any]:
     synthetic = [entry for entry in mixed.training if entry["kind"] == "synthetic"]
     contrasts = mixed.plan["contrasts"]
+    seconds = [entry["seconds"] for entry in synthetic]
     made = sum(Path(entry[name]).stat().st_size for entry in synthetic for name in (*contrasts, "label"))
     return {
         "name": mixed.name,
@@ -214,6 +214,7 @@ def _facts(mixed: Mixed) -> dict[str, Any]:
         "real_patients": len(mixed.plan["patients"]),
         "synthetic": mixed.plan["synthetic"],
         "synthetic_bytes": made,
+        "synthetic_s": None if None in seconds else float(sum(seconds)),
         "dataset": str(mixed.path),
     }
 

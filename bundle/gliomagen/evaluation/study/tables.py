@@ -169,16 +169,25 @@ def _cost(content: Content) -> StudyTable:
             str(arm["real"]),
             str(arm["synthetic"]),
             f"{arm['synthetic_bytes'] / 1e9:.3f}",
+            "not noted" if arm["synthetic_s"] is None else f"{arm['synthetic_s'] / 60:.1f}",
             f"{content['summary'][name]['train_s'] / 60:.1f}",
             _interval(content["summary"][name]["dice"]["mean"]),
         ]
         for name, arm in content["arms"].items()
     ]
     kinds = sorted({training["device"] for some in content["trainings"].values() for training in some})
-    head = ["arm", "real", "synthetic", "synthetic data, GB", "minutes of a training", "Dice"]
+    head = [
+        "arm",
+        "real",
+        "synthetic",
+        "synthetic data, GB",
+        "minutes of making it",
+        "minutes of a training",
+        "Dice",
+    ]
     note = (
-        f"On {' and '.join(kinds)}, wall time; preparation and prediction are not counted, nor the making of the "
-        "synthetic data."
+        f"Trained on {' and '.join(kinds)}, wall time. Preparation and prediction are not counted, nor the training of "
+        "the generator."
     )
     return StudyTable(title="What it costs", note=note, head=head, rows=rows)
 
