@@ -95,8 +95,12 @@ def options(cohort: Path, weights: Path, synthetic: Path, output: Path, **more: 
 def metrics(
     cohort: Path, weights: Path, synthetic: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any]]:
-    output = tmp_path_factory.mktemp("evaluation")
-    done = bundle_run("evaluating", "evaluate.yaml", **options(cohort, weights, synthetic, output))
+    output, study = tmp_path_factory.mktemp("evaluation"), tmp_path_factory.mktemp("study")
+    for name in ("index.html", "arms.png"):
+        (study / name).write_text("of the study")
+    done = bundle_run(
+        "evaluating", "evaluate.yaml", **options(cohort, weights, synthetic, output, study_dir=study)
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return output, read_json(output / "metrics.json")
 
@@ -229,6 +233,7 @@ def test_what_is_wrong_is_one_line(cohort: Path, weights: Path, synthetic: Path,
     assert file.name in refused(synthetic_dir=holey)
     assert "not known" in refused(recipes="['fid']")
     assert "not found" in refused(synthetic_dir=tmp_path / "nowhere")
+    assert "give what studying wrote" in refused(study_dir=tmp_path)
 
     # a patient the judging network was trained on
     judged = read_json(weights.parent.parent / "cohort" / "cohort.json")
@@ -290,6 +295,7 @@ def test_the_report_needs_nothing_but_its_folder(metrics: tuple[Path, dict[str, 
         re.findall(r'"image": "([^"]+)"', page)
     )
     named |= set(re.findall(r'"script": "([^"]+)"', page))
+    assert "study/index.html" in named and (folder / "study" / "arms.png").is_file()
     assert len(named) > 7 and all((folder / name).is_file() for name in named), named
     outside = re.findall(r"https?://[^\s\"'<>)]+", page)
     assert all(address.startswith("http://www.w3.org/") for address in outside), outside  # names of formats

@@ -12,6 +12,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from tqdm import tqdm
 
+from ...errors import GliomaGenError
 from ...files import written_whole
 from ...labels import HEAD
 from ...pictures import LABEL_COLOURS, LABEL_SHORT_NAMES
@@ -36,14 +37,26 @@ class Report:
         folder: Where it goes; it can be moved and zipped as it is.
         title: Stands above.
         viewed: So many of the worst, of the best, and at random can be looked at in 3-D; 0: none.
+        study_dir: What ``studying`` wrote: its page comes along, and is linked.
+
+    Raises:
+        GliomaGenError: There is no study.
     """
 
     def __init__(
-        self, *, folder: str | Path, title: str = "Synthetic glioma MRI: evaluation", viewed: int = _VIEWED
+        self,
+        *,
+        folder: str | Path,
+        title: str = "Synthetic glioma MRI: evaluation",
+        viewed: int = _VIEWED,
+        study_dir: str | Path | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.title = title
         self.viewed = viewed
+        self.study_dir = Path(study_dir) if study_dir else None
+        if self.study_dir and not (self.study_dir / "index.html").is_file():
+            raise GliomaGenError(f"{self.study_dir}: has no index.html; give what studying wrote")
 
     def build(
         self,
@@ -95,6 +108,7 @@ class Report:
             viewed=viewed,
             plots=drawn,
             copies=copies,
+            study=self._study(),
             copies_text=copies_text(metrics),
             tables=score_tables(metrics),
             left_out=metrics["left_out"],
@@ -110,6 +124,15 @@ class Report:
         with written_whole(path) as beside:
             beside.write_text(page, encoding="utf-8")
         return path
+
+    def _study(self) -> str | None:
+        """Copies the study's page and pictures, so that the report can be moved; returns the link to it."""
+        if self.study_dir is None:
+            return None
+        (self.folder / "study").mkdir(parents=True, exist_ok=True)
+        for file in (self.study_dir / "index.html", *self.study_dir.glob("*.png")):
+            shutil.copyfile(file, self.folder / "study" / file.name)
+        return "study/index.html"
 
     def _cases(self, measured: Sequence[Measured]) -> list[dict[str, Any]]:
         cases = []
