@@ -184,6 +184,8 @@ def test_any_weights_that_saw_a_validation_patient_are_refused_by_name(
         ({"seeds": []}, "give at least one of each"),
         ({"arms": ["real", {"reel": 3}]}, "give a name of"),
         ({"arms": ["real", {"real": -3}]}, "real must be a whole number, 0 or more, not -3"),
+        ({"arms": ["real", {"real": 3, "name": "../real"}]}, "cannot be named '../real'"),
+        ({"arms": [{"real": 3, "name": "real"}]}, "cannot be named 'real'"),
     ],
 )
 def test_wrong_use_is_one_line(options: dict, said: str, real: Path, synthetic: Path, tmp_path: Path) -> None:  # type: ignore[type-arg]

@@ -276,7 +276,7 @@ def test_wrong_use_is_one_line_and_leaves_nothing(cohort: Path, tmp_path: Path) 
         ({"arm": "everything"}, "choose among"),
         ({"arm": "real+1x", "sets": [tmp_path]}, "has no manifest.jsonl"),
         ({"arm": "real+1x", "sets": [made, made]}, "is there twice"),
-        ({"arm": "real", "real_count": 7}, "the cohort has 6 training cases"),
+        ({"arm": "real", "real_count": 7}, "takes 7 real cases, the cohort has 6 to train on"),
         ({"arm": "real", "real_count": 0}, "no case is left"),
         ({"arm": "real", "synthetic_count": -1}, "synthetic_count -1: must be a whole number"),
     ):

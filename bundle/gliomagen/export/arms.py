@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -55,6 +56,7 @@ def arm_named(name: str) -> Arm:
         raise GliomaGenError(f"arm '{name}' is not known; choose among {list(ARMS)}") from None
 
 
+_NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")  # of a folder
 _COUNTED = {"real", "synthetic", "accepted_only", "seed", "name"}
 
 
@@ -80,7 +82,12 @@ def arm_of(told: str | Mapping[str, Any]) -> tuple[str, Arm]:
     parts = [f"{counts['real']}R"] if counts["real"] or not counts["synthetic"] else []
     parts += [f"{counts['synthetic']}{'HQS' if accepted else 'S'}"] if counts["synthetic"] else []
     name = "+".join(parts) + (f"-seed{seed}" if seed is not None else "")
-    return str(told.get("name", name)), Arm(**counts, accepted=accepted, seed=seed)
+    name = str(told.get("name", name))
+    if not _NAME.fullmatch(name) or name in ARMS:
+        raise GliomaGenError(
+            f"arm {dict(told)}: cannot be named '{name}'; give letters, digits, +, -, _ and ., and none of {list(ARMS)}"
+        )
+    return name, Arm(**counts, accepted=accepted, seed=seed)
 
 
 def count_of(share: Fraction | int, cases: int) -> int:
@@ -124,7 +131,7 @@ def synthetic_cases(
         raise GliomaGenError(
             f"synthetic_dirs: the arm takes {count} synthetic cases, there are {len(usable)}"
             + (f" (without {left_out} children of validation patients)" if left_out else "")
-            + "; synthesize more, or set synthetic_count"
+            + "; synthesize more, or let it take fewer"
         )
     usable.sort(key=lambda record: (not parents(record) <= preferred, _order(seed, record["case"])))
     return sorted(usable[:count], key=lambda record: str(record["case"]))

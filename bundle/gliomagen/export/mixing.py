@@ -117,7 +117,8 @@ class Mixture:
         """
         if self.real_count > len(self.training):
             raise GliomaGenError(
-                f"real_count {self.real_count}: the cohort has {len(self.training)} training cases; lower it"
+                f"arm '{self.arm_name}' takes {self.real_count} real cases, the cohort has {len(self.training)} to train on; "
+                "let it take fewer"
             )
         real = real_cases(self.training, self.real_count, self.seed)
         synthetic = self._chosen_synthetic(real)
