@@ -16,6 +16,7 @@ from ...pictures import PictureRow, picture_grid, representative_slice
 from ...volume import read_volume
 from ..confusion import WHOLE
 from .scores import TISSUES, mean_dice
+from .summary import numbers_of
 
 Content = Mapping[str, Any]
 PREDICTIONS_TITLE = (
@@ -142,8 +143,7 @@ def _by_patient(content: Content, arm: str) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     for training in content["trainings"][arm]:
         for case in training["cases"].values():
-            regions = {name: {"dice": _nan(case["regions"][name]["dice"])} for name in TISSUES}
-            found.setdefault(case["patient"], []).append(mean_dice({"regions": regions}))
+            found.setdefault(case["patient"], []).append(mean_dice(numbers_of(case)))
     return {name: float(np.nanmean(values)) for name, values in found.items() if np.isfinite(values).any()}
 
 
@@ -209,10 +209,7 @@ def draw_predictions(
         path: The picture.
     """
     base = content["trainings"][content["base"]][0]["cases"]
-    dice = {
-        name: mean_dice({"regions": {t: {"dice": _nan(case["regions"][t]["dice"])} for t in TISSUES}})
-        for name, case in base.items()
-    }
+    dice = {name: mean_dice(numbers_of(case)) for name, case in base.items()}
     ranked = sorted((name for name in dice if np.isfinite(dice[name])), key=lambda name: (dice[name], name))
     if not ranked:
         return
