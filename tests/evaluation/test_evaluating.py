@@ -95,7 +95,9 @@ def options(cohort: Path, weights: Path, synthetic: Path, output: Path, **more: 
 def metrics(
     cohort: Path, weights: Path, synthetic: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any]]:
-    output, study = tmp_path_factory.mktemp("evaluation"), tmp_path_factory.mktemp("study")
+    output = tmp_path_factory.mktemp("evaluation")
+    study = output / "gain"
+    study.mkdir()
     for name in ("index.html", "arms.png"):
         (study / name).write_text("of the study")
     done = bundle_run(
@@ -143,7 +145,8 @@ def test_a_second_run_measures_nothing_again_and_says_the_same(
     times = {file: file.stat().st_mtime_ns for file in output.rglob("*.npz")}
     victim = sorted((output / "measured" / "synthetic").glob("*.npz"))[0]
     victim.write_bytes(victim.read_bytes()[:100])  # as a full disk leaves it
-    done = bundle_run("evaluating", "evaluate.yaml", **options(cohort, weights, synthetic, output))
+    again = options(cohort, weights, synthetic, output, study_dir=output / "gain")
+    done = bundle_run("evaluating", "evaluate.yaml", **again)
     assert done.returncode == 0, done.stdout + done.stderr
     changed = [file for file in times if file.stat().st_mtime_ns != times[file]]
     assert changed == [victim] and len(times) == 33
