@@ -8,7 +8,7 @@ from torch import nn
 
 from gliomagen import machine
 from gliomagen.errors import GliomaGenError
-from gliomagen.machine import autocast, bf16_error, lay_out, refuse_company
+from gliomagen.machine import autocast, bf16_error, device_name, lay_out, refuse_company
 
 CPU = torch.device("cpu")
 
@@ -59,3 +59,13 @@ def test_where_trainings_run_side_by_side(monkeypatch: pytest.MonkeyPatch) -> No
     assert machine.study_devices("auto", 1) == ["0", "1", "2"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     assert machine.study_devices("cuda", 1) == ["5", "7"]
+
+
+def test_costs_name_what_they_were_paid_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute of a card and a minute of a thread are not the same minute."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert device_name(CPU) == "CPU, 1 thread"
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    assert device_name(CPU) == "CPU, 8 threads"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card {device.index}")
+    assert device_name(torch.device("cuda", 1)) == "card 1"
