@@ -22,9 +22,8 @@ class Mixed:
 
     Attributes:
         path: Its folder.
-        training: Entries with case, patient, kind, seconds (it took to make, or None), contrasts and label (absolute paths). The
-            patient of a synthetic case
-            is the one whose label map it goes back to.
+        training: Entries with case, patient, kind, seconds (it took to make, or None), contrasts and label (absolute
+            paths). The patient of a synthetic case is the one whose label map it goes back to.
         validation: Likewise, real ones.
         patients: Everyone whom the training cases go back to, donors included.
         plan: Content of ``mix.json``.
