@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The downstream study on phantoms, whose tables are in bundle/docs/study.md: 100 patients to train on, 40 to validate; a generator and an
+# The downstream study on phantoms: 100 patients to train on, 40 to validate; a generator and an
 # acceptance that know the former alone; every published arm and the control, with the quick network, three times each. Rerunning continues.
 #   bash scripts/phantom_study.sh [WORK_FOLDER]
 set -euo pipefail

@@ -30,7 +30,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_prepared_cohort(tmp_path_factory.mktemp("real"), training=6, validation=2)
 
 
-def mixture(cohort: Path, out: Path, sets: list[Path], arm: str, **options: Any) -> Mixture:
+def mixture(cohort: Path, out: Path, sets: list[Path], arm: str | dict[str, int], **options: Any) -> Mixture:
     return Mixture(
         training=datalist(cohort, "training"),
         validation=datalist(cohort, "validation"),
@@ -177,6 +177,17 @@ def test_acceptance_that_does_not_say_by_whom_it_judged_is_refused(cohort: Path,
     write_json(made / "acceptance.json", judged_by)
     with pytest.raises(GliomaGenError, match="does not say by whose scans was judged; run accepting"):
         mixture(cohort, tmp_path, [made], "real+hq").write()
+
+
+def test_a_note_of_seconds_that_a_kill_cut_off_costs_that_note_alone(cohort: Path, tmp_path: Path) -> None:
+    """What cases took decides nothing, so it must not keep anyone from mixing them."""
+    made = write_synthetic(tmp_path, seen=TRAINED, sources=TRAINED)
+    notes = (made / "seconds.jsonl").read_text().splitlines(keepends=True)
+    (made / "seconds.jsonl").write_text("".join(notes[:3]) + notes[3][:12] + "".join(notes[4:]) + "3\n")
+    folder = mixture(cohort, tmp_path, [made], {"synthetic": 8}).write()
+    lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    told = [line["seconds"] for line in lines if line["kind"] == "synthetic"]
+    assert told.count(2.0) == 6 and told.count(None) == 2
 
 
 def test_thresholds_set_by_a_validation_patient_are_refused_by_name(cohort: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import os
 import shutil
@@ -342,10 +344,12 @@ class Mixture:
 
 
 def _seconds(folders: Iterable[Path]) -> dict[tuple[Path, str], float]:
-    """Returns what the cases of synthetic data sets took, where that was noted."""
-    return {
-        (folder, line["case"]): line["seconds"]
-        for folder in folders
-        if (folder / SECONDS_FILE).is_file()
-        for line in read_json_lines(folder / SECONDS_FILE)
-    }
+    """Returns what the cases of synthetic data sets took, where that was noted; a line that a kill cut off was not."""
+    found: dict[tuple[Path, str], float] = {}
+    for folder in folders:
+        path = folder / SECONDS_FILE
+        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                noted = json.loads(line)
+                found[folder, str(noted["case"])] = float(noted["seconds"])
+    return found
