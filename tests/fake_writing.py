@@ -41,6 +41,7 @@ SETTINGS = {
     "weights_sha256": "w" * 64,
     "seed": 0,
     "sampler": "euler",
+    "extrapolation": 1.0,
     "steps": 2,
     "guidance": 1.0,
     "precision": "fp32",

@@ -93,6 +93,7 @@ def write_synthetic(
         "weights_sha256": "w" * 64,
         "seed": 0,
         "sampler": "euler",
+        "extrapolation": 1.0,
         "steps": 1,
         "guidance": 1.0,
         "precision": "fp32",

@@ -30,7 +30,7 @@ MODEL = Path(gliomagen.BUNDLE_ROOT) / "models" / "model.pt"
 SMALL = {"channels": [8, 8], "network_def#groups": 4, "network_def#head_channels": 8}
 
 COMMON = ["output_dir", "device", "seed", "num_workers"]
-SYNTHESIS = ["weights", "steps", "sampler", "guidance", "label_convention"]
+SYNTHESIS = ["weights", "steps", "sampler", "extrapolation", "guidance", "label_convention"]
 OPTIONS = {
     "phantoms.yaml": [*COMMON, "patients", "timepoints", "spatial_size"],
     "prepare.yaml": [

@@ -261,7 +261,17 @@ def test_synthesis_runs_the_network_and_process_of_inference() -> None:
             "evaluator",
             "dataloader",
         ),
-        *("weights", "steps", "sampler", "guidance", "contrasts", "num_labels", "spatial_dims", "channels"),
+        *(
+            "weights",
+            "steps",
+            "sampler",
+            "extrapolation",
+            "guidance",
+            "contrasts",
+            "num_labels",
+            "spatial_dims",
+            "channels",
+        ),
         *(
             "blocks",
             "time_shift",
@@ -295,6 +305,7 @@ def test_documented_options_are_there() -> None:
         "weights",
         "steps",
         "sampler",
+        "extrapolation",
         "guidance",
     )
     ours = ("label_convention", "dataset_id", "dataset_name", "labels", "seeds_per_mask", "grid")

@@ -32,6 +32,7 @@ class SynthesisInferer(Inferer):
         num_labels: Labels without background, L.
         steps: Intervals of the sampling grid.
         sampler: ``multistep``, ``euler``, ``heun`` or, for the reference recipe, ``ancestral``.
+        extrapolation: Of ``multistep``, see :mod:`.samplers`.
         guidance: Classifier-free guidance scale; 1 costs one network call a step.
         seed: Noise depends on this and the case's id, and on nothing else.
         precision: ``bf16`` or ``fp32``.
@@ -55,6 +56,7 @@ class SynthesisInferer(Inferer):
         num_labels: int = 5,
         steps: int = 10,
         sampler: str = "multistep",
+        extrapolation: float = 1.4,
         guidance: float = 1.0,
         seed: int = 0,
         precision: str = "fp32",
@@ -68,7 +70,7 @@ class SynthesisInferer(Inferer):
         self.num_labels = num_labels
         self.steps = steps
         self.sampler = sampler
-        self._sample = sampler_named(sampler, process)
+        self._sample = sampler_named(sampler, process, extrapolation=extrapolation)
         self.guidance = guidance
         self.seed = seed
         self.precision = precision

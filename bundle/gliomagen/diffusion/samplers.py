@@ -33,24 +33,12 @@ def _step(process: Process, z: Tensor, clean: Tensor, t: float, after: float) ->
     return torch.add(clean * (signal_after - signal * kept), z, alpha=kept)
 
 
-def euler(process: Process) -> Sampler:
-    """First order: N steps, N denoiser calls."""
+def multistep(process: Process, *, extrapolation: float) -> Sampler:
+    """From the step before (Lu et al. 2022, DPM-Solver++(2M)): N steps, N denoiser calls.
 
-    def sample(denoise: Denoise, z: Tensor, times: Tensor, fresh_noise: Callable[[], Tensor]) -> Tensor:
-        for t, after in pairwise(times):
-            clean = denoise(z, _full(z, t))
-            if after == 0:
-                return clean
-            z = _step(process, z, clean, float(t), float(after))
-        return z
-
-    return sample
-
-
-def multistep(process: Process) -> Sampler:
-    """Second order from the step before (Lu et al. 2022, DPM-Solver++(2M)): N steps, N denoiser calls.
-
-    The clean estimate is carried on linearly in the logarithm of signal to noise.
+    The clean estimate is carried on linearly in the logarithm of signal to noise. An ``extrapolation`` of 1 is of
+    second order, 0 of first. More than 1 guides a network by its own past (Sadat et al. 2025, HiGS): the estimate of the
+    step before is a worse one, and what it lacked the present one still lacks, in part.
     """
 
     def width(t: float, after: float) -> float:
@@ -67,7 +55,7 @@ def multistep(process: Process) -> Sampler:
                 return clean
             ahead, wide = clean, width(float(t), float(after))
             if before is not None:
-                ahead = torch.lerp(before[0], clean, 1 + wide / (2 * before[1]))
+                ahead = torch.lerp(before[0], clean, 1 + extrapolation * wide / (2 * before[1]))
             z = _step(process, z, ahead, float(t), float(after))
             before = clean, wide
         return z
@@ -114,15 +102,15 @@ def ancestral(process: CosineDDPM) -> Sampler:
     return sample
 
 
-def sampler_named(name: str, process: Process) -> Sampler:
-    """Looks a sampler up.
+def sampler_named(name: str, process: Process, *, extrapolation: float = 1.0) -> Sampler:
+    """Looks a sampler up; ``extrapolation`` is of ``multistep``.
 
     Raises:
         GliomaGenError: There is none of that name, or it does not fit the process.
     """
     known: dict[str, Callable[[], Sampler]] = {
-        "euler": lambda: euler(process),
-        "multistep": lambda: multistep(process),
+        "euler": lambda: multistep(process, extrapolation=0.0),
+        "multistep": lambda: multistep(process, extrapolation=extrapolation),
     }
     if isinstance(process, RectifiedFlow):
         known["heun"] = lambda: heun(process)
