@@ -1,5 +1,7 @@
 """Noising processes and samplers: errors here would show as noise or a bias in every synthetic volume."""
 
+from typing import Any
+
 import pytest
 import torch
 from monai.networks.schedulers import DDPMScheduler
@@ -147,6 +149,12 @@ def test_extrapolation_gives_back_contrast() -> None:
     assert torch.equal(made[0], sampler_named("euler", flow)(denoise, z, flow.grid(10), lambda: z))
     errors = [float((result - spread * z).abs().mean()) for result in made]
     assert errors[2] < errors[1] < errors[0]
+
+
+@pytest.mark.parametrize("extrapolation", ["far", -1.0, float("nan"), float("inf")])
+def test_a_wrong_extrapolation_is_one_line(extrapolation: Any) -> None:
+    with pytest.raises(GliomaGenError, match="is not a number from 0 on"):
+        sampler_named("multistep", RectifiedFlow(), extrapolation=extrapolation)
 
 
 def test_noise_that_is_named_a_little_wrong_does_no_harm() -> None:

@@ -106,8 +106,10 @@ def sampler_named(name: str, process: Process, *, extrapolation: float = 1.0) ->
     """Looks a sampler up; ``extrapolation`` is of ``multistep``.
 
     Raises:
-        GliomaGenError: There is none of that name, or it does not fit the process.
+        GliomaGenError: There is none of that name, it does not fit the process, or ``extrapolation`` is no number from 0 on.
     """
+    if not isinstance(extrapolation, int | float) or not 0 <= extrapolation < math.inf:
+        raise GliomaGenError(f"extrapolation '{extrapolation}' is not a number from 0 on; 1 is second order")
     known: dict[str, Callable[[], Sampler]] = {
         "euler": lambda: multistep(process, extrapolation=0.0),
         "multistep": lambda: multistep(process, extrapolation=extrapolation),

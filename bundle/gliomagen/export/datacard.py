@@ -97,7 +97,7 @@ def _card(folder: Path, made: Record, records: Sequence[Record], name: str) -> s
         f"on {len(weights.get('training_patients', []))} patients (their hashed names are in `{SET_FILE}`); package "
         f"version {settings['package_version']}. Licence of the weights: {weights.get('licence', 'not named')}. "
         f"Terms of their training data: {data_terms}.",
-        f"- **Sampling**: {settings['sampler']} (extrapolation {settings['extrapolation']:g}), {settings['steps']} steps, "
+        f"- **Sampling**: {settings['sampler']} (extrapolation {settings.get('extrapolation', 1):g}), {settings['steps']} steps, "
         f"{_span(r['network_calls'] for r in records)} network calls a volume, guidance {settings['guidance']:g}, "
         f"seed {settings['seed']}, precision {settings['precision']}.",
         f"- **Label maps**: {_policies(records)}. Their licence or terms: {terms['masks'] or MASK_TERMS_UNKNOWN}.",
