@@ -90,13 +90,16 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> benchmark.Plan:
     )
 
 
+SCORE = {"dice": 0.5, "false_alarm": float("nan"), "poster_dice": 0.5}
+
+
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeRuns:
     fake = FakeRuns()
     for module in (benchmark, downstream, generators, judging):
         monkeypatch.setattr(module, "run", fake, raising=False)
     monkeypatch.setattr(
-        downstream, "score", lambda *_, **__: {"one": dict.fromkeys(("NETC", "SNFH", "ET", "RC"), 0.5)}
+        downstream, "score", lambda *_, **__: {"one": dict.fromkeys(("NETC", "SNFH", "ET", "RC"), SCORE)}
     )
     monkeypatch.setattr(generators, "_parameters", lambda _: 5)
     monkeypatch.setattr(benchmark, "dataset_entries", lambda dataset, contrasts: [])

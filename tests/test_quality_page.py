@@ -12,7 +12,7 @@ import pytest
 from gliomagen.errors import GliomaGenError
 from gliomagen.files import read_json, write_json
 from quality import generators
-from quality.downstream import dice_table, summary
+from quality.downstream import summary, table_of
 from quality.facts import Metrics, facts_file, record
 from quality.page import write
 from quality.runs import once
@@ -56,7 +56,8 @@ def _scans() -> dict[str, Any]:
 
 def _segmenters() -> dict[str, Any]:
     number = {"value": 0.5, "low": 0.4, "high": 0.6}
-    arm = {"dice": number, "share": number, "gain": number}
+    arm = {"dice": number, "share": number, "gain": number, "published share": number}
+    arm["false alarms"] = dict.fromkeys(number)
     return {
         "patients": 200,
         "held_out": 48,
@@ -133,14 +134,24 @@ def test_gain_is_of_the_same_patients(tmp_path: Path) -> None:
             folder = tmp_path / name / str(seed)
             folder.mkdir(parents=True)
             cases = {
-                f"case{n:02d}": {"ET": base[seed, n] + more, "RC": float("nan")} for n in range(base.shape[1])
+                f"case{n:02d}": {
+                    "ET": {
+                        "dice": base[seed, n] + more,
+                        "false_alarm": float("nan"),
+                        "poster_dice": base[seed, n] + more,
+                    },
+                    "RC": {"dice": float("nan"), "false_alarm": float(n < 3), "poster_dice": float(n >= 3)},
+                }
+                for n in range(base.shape[1])
             }
             (folder / "scores.json").write_text(json.dumps(cases))
             folders.setdefault(name, []).append(folder)
-    found = summary(folders, ["ET", "RC"], "real")["real and ours"]["gain"]
+    arm = summary(folders, ["ET", "RC"], "real")["real and ours"]
+    found = arm["gain"]
     assert found.value == pytest.approx(0.05)
     assert 0 < found.low <= found.value <= found.high < 0.1
-    assert np.isfinite(dice_table(folders["real"], ["ET", "RC"])).all()
+    assert np.isfinite(table_of("dice", folders["real"], ["ET", "RC"])).all()
+    assert arm["false alarms"].value == pytest.approx(3 / 30), "of those who lack the tissue"
 
 
 def test_what_was_made_otherwise_is_not_taken_for_it(tmp_path: Path) -> None:

@@ -80,8 +80,8 @@ def train_segmenter(
 
 def score(
     weights: Path, test: Sequence[Entry], contrasts: Sequence[str], **options: Any
-) -> dict[str, dict[str, float]]:
-    """Returns Dice by case and region of a segmenter."""
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Returns Dice, false alarm and Dice by the published rule, by case and region of a segmenter."""
     config = ConfigParser(ConfigParser.load_config_file(ROOT / "bundle" / "configs" / "evaluate.yaml"))
     config.update({"features": str(weights), "contrasts": list(contrasts), **options})
     segment = config.get_parsed_content("segment")
@@ -89,16 +89,19 @@ def score(
     for files in real_scans(test, contrasts):
         scan = read_scan(files)
         scores = score_case(segment(scan.volume), scan.label, voxel_mm=scan.voxel_mm)
-        found[files.case] = {region: values["dice"] for region, values in scores.items()}
+        found[files.case] = {
+            region: {name: values[name] for name in ("dice", "false_alarm", "poster_dice")}
+            for region, values in scores.items()
+        }
     return found
 
 
-def dice_table(folders: Sequence[Path], regions: Sequence[str]) -> Table:
-    """Returns the mean Dice over regions of each seed and patient, (seeds, patients); NaN where none is there."""
+def table_of(name: str, folders: Sequence[Path], regions: Sequence[str]) -> Table:
+    """Returns the mean of a score over regions of each seed and patient, (seeds, patients); NaN where none bears it."""
     tables = []
     for folder in folders:
         scores = json.loads((folder / "scores.json").read_text())
-        rows = [[case[region] for region in regions] for _, case in sorted(scores.items())]
+        rows = [[case[region][name] for region in regions] for _, case in sorted(scores.items())]
         table = np.array(rows, float)
         there = np.isfinite(table)
         count = there.sum(1)
@@ -110,13 +113,16 @@ def dice_table(folders: Sequence[Path], regions: Sequence[str]) -> Table:
 def summary(
     found: Mapping[str, Sequence[Path]], regions: Sequence[str], base: str
 ) -> dict[str, dict[str, Estimate]]:
-    """Returns each arm's mean Dice, its share of and its gain over the base arm's."""
-    tables = {name: dice_table(folders, regions) for name, folders in found.items()}
+    """Returns each arm's mean Dice, its share of and gain over the base arm's, the share by the published rule, and false alarms."""
+    tables = {name: table_of("dice", folders, regions) for name, folders in found.items()}
+    published = {name: table_of("poster_dice", folders, regions) for name, folders in found.items()}
     return {
         name: {
             "dice": mean_of(table),
             "share": share_of(table, tables[base]),
             "gain": gain_of(table, tables[base]),
+            "published share": share_of(published[name], published[base]),
+            "false alarms": mean_of(table_of("false_alarm", found[name], regions)),
         }
         for name, table in tables.items()
     }

@@ -31,7 +31,9 @@ def cell(estimate: Mapping[str, Any] | None, percent: bool = False) -> str:
     return number(estimate["value"], percent) + (f" ({low} to {high})" if low and high else "")
 
 
-def _three(estimate: Mapping[str, float]) -> str:
+def _three(estimate: Mapping[str, Any]) -> str:
+    if estimate["value"] is None or estimate["value"] != estimate["value"]:
+        return ""
     return "{value:.3f} ({low:.3f} to {high:.3f})".format(**estimate)
 
 
@@ -74,13 +76,15 @@ def scans_table(facts: Facts) -> list[str]:
 def segmenters_table(facts: Facts) -> list[str]:
     """What segmenters gain."""
     lines = [
-        "| patients | trained on | Dice | share of real alone | gain over real alone |",
-        "| --- |" + " --- |" * 4,
+        "| patients | trained on | Dice | share of real alone | gain over real alone | share by the published rule | false alarms |",
+        "| --- |" + " --- |" * 6,
     ]
+    parts = ("share", "gain", "published share")
     for patients, arms in facts["arms"].items():
         for name, found in arms.items():
-            others = ["", ""] if name == "real" else [_three(found["share"]), _three(found["gain"])]
-            lines.append(f"| {patients} | {name} | " + " | ".join([_three(found["dice"]), *others]) + " |")
+            others = ["", "", ""] if name == "real" else [_three(found[part]) for part in parts]
+            cells = [_three(found["dice"]), *others, _three(found["false alarms"])]
+            lines.append(f"| {patients} | {name} | " + " | ".join(cells) + " |")
     return lines
 
 
@@ -225,10 +229,11 @@ def write(name: str, facts: Facts, options: str, docs: Path = DOCS) -> Path:
     if segmenters:
         times = ", ".join(f"{s / 60:.1f} for {n} patients" for n, s in segmenters["train_s"].items())
         part += [
-            f"Tested on {segmenters['held_out']} held-out real patients; mean Dice over tissues, patients and seeds (three; six for ten patients with and without ours; painter: one); "
+            f"Tested on {segmenters['held_out']} held-out real patients; mean Dice over the tissues that a patient has, patients and seeds (three; six for ten patients with and without ours; painter: one); "
             f"{segmenters['segmenter_steps']} steps for every arm, {segmenters['label_maps']} varied label maps of each arm's "
             f"own patients, who are all that its generator has seen. Minutes of the generators' training, one core: {times}. "
-            "Intervals are for other patients and other trainings (Welch), for one generator, one set of label maps and one choice of ten "
+            "By the published rule (GliomaGen 2025) Dice is 1 where neither truth nor result has a tissue, and 0 where the result alone has some. "
+            "False alarms: of tissues that a patient lacks, the share of which some voxel is found. Intervals are for other patients and other trainings (Welch), for one generator, one set of label maps and one choice of ten "
             "patients.",
             "",
             *segmenters_table(segmenters),

@@ -91,22 +91,31 @@ def test_regions_are_those_of_the_challenge() -> None:
 
 
 def test_what_is_absent_counts_as_the_docstring_says() -> None:
-    """A missed lesion that drops out of a mean flatters whoever missed it."""
+    """A missed lesion that drops out of a mean flatters whoever missed it; the truth alone says what a mean is over."""
     empty = np.full((8, 8, 8), HEAD, np.uint8)
     full = empty.copy()
     full[2:5, 2:5, 2:5] = ET
     neither = score_case(empty, empty, voxel_mm=(1, 1, 1))["ET"]
     assert all(math.isnan(neither[name]) for name in ("dice", "hd95_mm", "assd_mm", "poster_hd95_voxel"))
-    assert neither["poster_dice"] == 1 and neither["lesion_dice"] == 1 and neither["lesion_hd95_mm"] == 0
-    for found, truth in ((empty, full), (full, empty)):
-        one = score_case(found, truth, voxel_mm=(1, 1, 1))["ET"]
-        assert (one["dice"], one["hd95_mm"], one["assd_mm"]) == (0, 374, 374)
+    assert (
+        neither["false_alarm"] == 0
+        and neither["poster_dice"] == 1
+        and neither["lesion_dice"] == 1
+        and neither["lesion_hd95_mm"] == 0
+    )
+    missed, alarm = (score_case(*maps, voxel_mm=(1, 1, 1))["ET"] for maps in ((empty, full), (full, empty)))
+    assert (missed["dice"], missed["hd95_mm"], missed["assd_mm"]) == (0, 374, 374)
+    assert math.isnan(missed["false_alarm"]) and alarm["false_alarm"] == 1
+    assert all(math.isnan(alarm[name]) for name in ("dice", "hd95_mm", "assd_mm"))
+    for one in (missed, alarm):
         assert one["poster_dice"] == 0 and math.isnan(one["poster_hd95_voxel"])
         assert one["lesion_dice"] == 0 and one["lesion_hd95_mm"] == 374
-    cases = [score_case(a, b, voxel_mm=(1, 1, 1)) for a, b in ((full, full), (empty, full), (empty, empty))]
+    pairs = ((full, full), (empty, full), (empty, empty), (full, empty))
+    cases = [score_case(found, truth, voxel_mm=(1, 1, 1)) for found, truth in pairs]
     means = mean_scores(cases)["ET"]
     assert means["dice"] == pytest.approx(0.5) and means["n_dice"] == 2
-    assert means["poster_dice"] == pytest.approx(2 / 3) and means["n_poster_hd95_voxel"] == 1
+    assert means["false_alarm"] == pytest.approx(0.5) and means["n_false_alarm"] == 2
+    assert means["poster_dice"] == pytest.approx(2 / 4) and means["n_poster_hd95_voxel"] == 1
 
 
 def test_volumes_correlate_over_cases() -> None:

@@ -82,10 +82,16 @@ def test_the_sound_columns(toy: dict[str, Any]) -> None:
     assert row["accuracy"] == pytest.approx(right / 80)
     assert row["F1 SNFH"] == pytest.approx(2 * 10 / (10 + 14)), "the false alarm counts here"
     assert row["F1 ET"] == pytest.approx(2 * 2 / (6 + 4)), "so does what is found in healthy brain"
-    assert (row["Dice ET"], row["Dice SNFH"]) == (0.25, 0.5) and math.isnan(row["Dice NETC"])
-    assert row["Dice"] == pytest.approx((0.25 + 0.5) / 2)
-    in_mm = [2 * 0.75, 374.0, 374.0, 0.0]  # ET: half found, missed; SNFH: false alarm, exact
-    assert row["ASSD mm"] == pytest.approx(np.mean([np.mean(in_mm[:2]), np.mean(in_mm[2:])]))
+    assert (row["Dice ET"], row["Dice SNFH"]) == (0.25, 1.0) and math.isnan(row["Dice NETC"])
+    assert row["Dice"] == pytest.approx((0.25 + 1.0) / 2), "only the truth says which cases a mean is over"
+    assert row["ASSD mm"] == pytest.approx(
+        np.mean([np.mean([2 * 0.75, 374.0]), 0.0])
+    )  # ET half found, missed
+    # two cases lack NETC and RC, none ET, one SNFH, where it is found
+    assert (
+        row["false alarms SNFH"] == 1 and row["false alarms RC"] == 0 and math.isnan(row["false alarms ET"])
+    )
+    assert row["false alarms"] == pytest.approx(1 / 3)
     assert row["lesions false"] == 1
 
 

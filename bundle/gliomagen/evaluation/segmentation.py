@@ -2,17 +2,20 @@
 
 Rules for labels that are absent, of one region in one case:
 
-=====================  ==============  ==================  ==========================
-in truth / in result   Dice            HD95, ASSD          published (``poster_``)
-=====================  ==============  ==================  ==========================
-yes / yes              measured        measured, in mm     measured, in voxels
-no / no                left out (nan)  left out (nan)      Dice 1, surfaces left out
-yes / no, no / yes     0               374 mm              Dice 0, surfaces left out
-=====================  ==============  ==================  ==========================
+=====================  ==============  ==================  ===========  ==========================
+in truth / in result   Dice            HD95, ASSD          false alarm  published (``poster_``)
+=====================  ==============  ==================  ===========  ==========================
+yes / yes              measured        measured, in mm     left out     measured, in voxels
+yes / no               0               374 mm              left out     Dice 0, surfaces left out
+no / no                left out (nan)  left out (nan)      0            Dice 1, surfaces left out
+no / yes               left out (nan)  left out (nan)      1            Dice 0, surfaces left out
+=====================  ==============  ==================  ===========  ==========================
 
-374 mm is the BraTS challenges' penalty. Means over cases say of how many they are (``n``). The published scores drop
-misses from the surface distances and take a voxel for a millimetre; they stand here to be compared with, not used.
-Lesion-wise rules are those of :mod:`.lesionwise`.
+So the truth alone says which cases a mean is over, and two methods are compared on the same ones (Maier-Hein et al.,
+Metrics reloaded, 2024, on empty references); with Dice 0 for a false alarm a case entered the mean of the method that
+raised it. 374 mm is the BraTS challenges' penalty. Means over cases say of how many they are (``n``). The published
+scores drop misses from the surface distances and take a voxel for a millimetre; they stand here to be compared with,
+not used. Lesion-wise rules are those of :mod:`.lesionwise`: there false alarms count as Dice 0.
 """
 
 from __future__ import annotations
@@ -63,7 +66,7 @@ def score_case(
         rules: How lesions are counted.
 
     Returns:
-        For each region ``dice``, ``hd95_mm``, ``assd_mm``, ``lesion_dice``, ``lesion_hd95_mm``, ``lesions_hit``,
+        For each region ``dice``, ``hd95_mm``, ``assd_mm``, ``false_alarm``, ``lesion_dice``, ``lesion_hd95_mm``, ``lesions_hit``,
         ``lesions_missed``, ``lesions_false``, ``volume_found_ml``, ``volume_truth_ml``, and the published
         ``poster_dice``, ``poster_hd95_voxel``, ``poster_assd_voxel``. What a case cannot bear is nan.
 
@@ -96,12 +99,11 @@ def score_case(
 def _overlap_and_surfaces(a: Mask, b: Mask, voxel_mm: Sequence[float]) -> Scores:
     nan = float("nan")
     size_a, size_b = int(a.sum()), int(b.sum())
-    if not size_a and not size_b:
-        absent = {"dice": nan, "hd95_mm": nan, "assd_mm": nan}
-        return {**absent, "poster_dice": 1.0, "poster_hd95_voxel": nan, "poster_assd_voxel": nan}
     if not size_a or not size_b:
-        missed = {"dice": 0.0, "hd95_mm": PENALTY_MM, "assd_mm": PENALTY_MM}
-        return {**missed, "poster_dice": 0.0, "poster_hd95_voxel": nan, "poster_assd_voxel": nan}
+        missed = {"dice": 0.0, "hd95_mm": PENALTY_MM, "assd_mm": PENALTY_MM, "false_alarm": nan}
+        absent = {"dice": nan, "hd95_mm": nan, "assd_mm": nan, "false_alarm": float(size_a > 0)}
+        published = {"poster_hd95_voxel": nan, "poster_assd_voxel": nan}
+        return {**(missed if size_b else absent), "poster_dice": float(size_a == size_b), **published}
     dice = 2 * int((a & b).sum()) / (size_a + size_b)
     in_mm = surface_distances(a, b, voxel_mm)
     in_voxels = surface_distances(a, b, (1.0,) * a.ndim)
@@ -109,6 +111,7 @@ def _overlap_and_surfaces(a: Mask, b: Mask, voxel_mm: Sequence[float]) -> Scores
         "dice": dice,
         "hd95_mm": in_mm.hd95_mm,
         "assd_mm": in_mm.assd_mm,
+        "false_alarm": nan,
         "poster_dice": dice,
         "poster_hd95_voxel": in_voxels.pooled_hd95_mm,
         "poster_assd_voxel": in_voxels.balanced_assd_mm,

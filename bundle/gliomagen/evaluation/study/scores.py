@@ -57,7 +57,7 @@ def score_predictions(
 
 
 def mean_dice(case: Mapping[str, Any]) -> float:
-    """Returns a case's mean Dice over the tissues that it bears."""
+    """Returns a case's mean Dice over the tissues that it has."""
     values = [case["regions"][name]["dice"] for name in TISSUES]
     there = [value for value in values if np.isfinite(value)]
     return float(np.mean(there)) if there else float("nan")
@@ -82,7 +82,7 @@ def published_row(cases: Mapping[str, CaseScores]) -> dict[str, float]:
 
 
 def sound_row(cases: Mapping[str, CaseScores]) -> dict[str, float]:
-    """Returns the same with false alarms and misses counted, in mm, and lesion by lesion; see :mod:`..segmentation`."""
+    """Returns the same with misses and false alarms told apart, in mm, and lesion by lesion; see :mod:`..segmentation`."""
     means = mean_scores([case["regions"] for case in cases.values()])
     return {
         **_counted(cases, WHOLE),
@@ -90,6 +90,8 @@ def sound_row(cases: Mapping[str, CaseScores]) -> dict[str, float]:
         "Dice": _mean(means[name]["dice"] for name in TISSUES),
         "HD95 mm": _mean(means[name]["hd95_mm"] for name in TISSUES),
         "ASSD mm": _mean(means[name]["assd_mm"] for name in TISSUES),
+        **{f"false alarms {name}": means[name]["false_alarm"] for name in TISSUES},
+        "false alarms": _mean(means[name]["false_alarm"] for name in TISSUES),
         "lesion Dice": _mean(means[name]["lesion_dice"] for name in TISSUES),
         "lesion HD95 mm": _mean(means[name]["lesion_hd95_mm"] for name in TISSUES),
         "lesions missed": float(
