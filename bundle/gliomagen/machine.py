@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from torch import nn
 from .errors import GliomaGenError
 
 logger = logging.getLogger(__name__)
+GIB = 2**30
 
 
 def resolve_device(name: str) -> torch.device:
@@ -36,6 +38,16 @@ def resolve_device(name: str) -> torch.device:
             device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     return device
+
+
+def available_bytes(device: torch.device) -> int:
+    """Returns the memory of a card, or of this machine (its control group's, where that is less)."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    told = limit.read_text().strip() if limit.is_file() else "max"
+    return machine if told == "max" else min(machine, int(told))
 
 
 def study_devices(name: str, jobs: int) -> list[str]:

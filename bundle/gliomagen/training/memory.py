@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,8 +11,8 @@ from monai.inferers import Inferer
 from torch import Tensor, nn
 
 from ..errors import GliomaGenError
+from ..machine import GIB, available_bytes
 
-GIB = 2**30
 # Voxels along each axis. What is kept grows with them, but for the weights' own copies: two sizes tell both.
 _PROBES = (32, 48)
 _STATE_BYTES = 4 * 5  # weights, gradient, two moments of the optimiser, average: float32
@@ -85,16 +83,6 @@ def predicted_bytes(
     a_voxel = (kept(more) - kept(few)) / (more**dims - few**dims)
     weights = sum(p.numel() for p in network.parameters())
     return a_voxel * math.prod(spatial_size) * batch_size * _SLACK + weights * _STATE_BYTES
-
-
-def available_bytes(device: torch.device) -> int:
-    """Returns the memory of a card, or of this machine (its control group's, where that is less)."""
-    if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory)
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    told = limit.read_text().strip() if limit.is_file() else "max"
-    return machine if told == "max" else min(machine, int(told))
 
 
 def require_memory(needed: float, device: torch.device, *, memory_gb: float | None = None) -> None:
