@@ -1,9 +1,11 @@
-"""Weight files in and out of the network: flat state dicts of plain tensors, loaded strictly."""
+"""Weight files in and out of the network: flat state dicts of plain tensors, as ``.pt`` or ``.safetensors``, loaded strictly."""
 
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +13,11 @@ from torch import Tensor, nn
 from .errors import GliomaGenError
 from .files import written_whole
 
+SAFETENSORS = ".safetensors"
+
 
 def read_state(path: str | Path, *, device: str | torch.device = "cpu") -> dict[str, Tensor]:
-    """Reads a flat state dict with ``weights_only=True``.
+    """Reads a flat state dict; nothing in it is ever run (``weights_only=True``, or safetensors, which hold no code).
 
     Raises:
         GliomaGenError: Missing, damaged, or not a flat dict of tensors.
@@ -21,7 +25,10 @@ def read_state(path: str | Path, *, device: str | torch.device = "cpu") -> dict[
     if not Path(path).is_file():
         raise GliomaGenError(f"{path}: no weights there; train first, or set the option weights")
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        if Path(path).suffix == SAFETENSORS:
+            state = _read_safetensors(path, device)
+        else:
+            state = torch.load(path, map_location=device, weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
         raise GliomaGenError(
             f"{path}: not readable as weights ({str(error).splitlines()[0][:120]})"
@@ -33,9 +40,33 @@ def read_state(path: str | Path, *, device: str | torch.device = "cpu") -> dict[
 
 def save_state(path: str | Path, network: nn.Module) -> None:
     """Writes a network's flat state dict on the CPU, whole or not at all."""
-    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    write_state(path, network.state_dict())
+
+
+def write_state(path: str | Path, state: Mapping[str, Tensor]) -> None:
+    """Writes a flat state dict on the CPU, whole or not at all; the file's ending says in which form."""
+    plain = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     with written_whole(path, durable=True) as beside:
-        torch.save(state, beside)
+        if Path(path).suffix == SAFETENSORS:
+            _safetensors(path).torch.save_file(plain, beside, metadata={"format": "pt"})
+        else:
+            torch.save(plain, beside)
+
+
+def _read_safetensors(path: str | Path, device: str | torch.device) -> Any:
+    form = _safetensors(path)
+    try:
+        return form.torch.load_file(path, device=str(device))
+    except form.SafetensorError as error:
+        raise ValueError(str(error)) from error
+
+
+def _safetensors(path: str | Path) -> Any:
+    try:
+        import safetensors.torch
+    except ImportError:
+        raise GliomaGenError(f"{path}: needs the package safetensors; pip install safetensors") from None
+    return safetensors
 
 
 def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
