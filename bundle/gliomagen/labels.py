@@ -95,6 +95,8 @@ CONVENTIONS: dict[str, LabelConvention] = {
         ),
         LabelConvention(name="brats2024", prepared={0: BACKGROUND, 1: NETC, 2: SNFH, 3: ET, 4: RC}),
         LabelConvention(name="brats2021", prepared={0: BACKGROUND, 1: NETC, 2: SNFH, 4: ET}),
+        # BraTS 2023 glioma, and SSA: 4 is nothing there.
+        LabelConvention(name="brats2023", prepared={0: BACKGROUND, 1: NETC, 2: SNFH, 3: ET}),
         # Medical Segmentation Decathlon Task01: 1 oedema, 2 non-enhancing core, 3 enhancing.
         LabelConvention(name="msd01", prepared={0: BACKGROUND, 1: SNFH, 2: NETC, 3: ET}),
         # BraTS-PEDs 2024: 1 enhancing, 2 non-enhancing core, 3 cystic component (part of the core), 4 oedema.
