@@ -95,7 +95,8 @@ class SynthesisInferer(Inferer):
         """Returns the contrasts, (B, C, *S) float32 in [0, 1].
 
         Args:
-            inputs: Prepared label maps, (B, 1, *S), whole numbers in any dtype. Sizes are multiples of 16.
+            inputs: Prepared label maps, (B, 1, *S), whole numbers in any dtype. Sizes are multiples of 16. For hosts that
+                hand over one tensor, a second channel may be ``labels_known``.
             network: The denoising network.
             *args: Not used.
             case_ids: Names the noise is drawn for; the position in the batch if None.
@@ -110,6 +111,8 @@ class SynthesisInferer(Inferer):
             GliomaGenError: A size is not a multiple of 16.
         """
         label = torch.as_tensor(inputs).as_subclass(Tensor).round().long()  # MetaTensor slows every operation
+        if label.shape[1] == 2:
+            label, labels_known = label.split(1, dim=1)
         sizes = label.shape[2 : 2 + self.network_dims] if self.network_dims else label.shape[2:]
         if any(size % 16 for size in sizes):
             raise GliomaGenError(

@@ -1,0 +1,1 @@
+"""Adapters for servers and applications that run the bundle."""

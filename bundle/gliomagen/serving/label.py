@@ -1,0 +1,57 @@
+"""MONAI Label: a label map in, one contrast of its scan out, on the label map's own grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from numpy.typing import NDArray
+
+from ..errors import GliomaGenError
+
+Restore = Callable[[NDArray[Any], Mapping[Hashable, Any]], tuple[NDArray[Any], NDArray[Any]]]
+
+
+class OneContrastd(MapTransform):
+    """Picks one contrast: Label's writer makes a four-channel volume a file that cannot be opened.
+
+    Args:
+        keys: The prediction, (C, X, Y, Z).
+        image_key: The label map. Its geometry becomes that of the label map's own file, where Label looks for it.
+        contrasts: Names of the channels.
+        contrast: The one to give, or what Label shows as a choice: a list, whose first is given until one is chosen.
+        restore: ``restore(pred, item)`` brings (C, X, Y, Z) to the label map's own grid and says its affine.
+    """
+
+    def __init__(
+        self,
+        keys: str,
+        *,
+        image_key: str,
+        contrasts: Sequence[str],
+        contrast: str | Sequence[str],
+        restore: Restore,
+    ) -> None:
+        super().__init__(keys)
+        self.image_key = image_key
+        name = contrast if isinstance(contrast, str) else contrast[0]
+        if name not in contrasts:
+            raise GliomaGenError(f"contrast '{name}' is not made; choose among {list(contrasts)}")
+        self.channel = list(contrasts).index(name)
+        self.restore = restore
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Returns the item with (1, X, Y, Z) in place of (C, X, Y, Z)."""
+        item = dict(data)
+        for key in self.keys:
+            pred = torch.as_tensor(item[key]).float().cpu().numpy()
+            volumes, affine = self.restore(pred, item)
+            meta = {"original_affine": affine, "spatial_shape": np.array(volumes.shape[1:])}
+            one = torch.from_numpy(np.ascontiguousarray(volumes[self.channel][None], np.float32))
+            item[key] = MetaTensor(one, affine=torch.as_tensor(affine), meta=dict(meta))
+            item[self.image_key] = MetaTensor(item[self.image_key], affine=torch.as_tensor(affine), meta=meta)
+        return item
