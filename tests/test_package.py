@@ -109,6 +109,19 @@ def test_the_json_says_what_the_yaml_says(unpacked: Path, name: str) -> None:
     assert written.read_text() == (CONFIGS / f"{name}.yaml").read_text()
 
 
+def test_a_host_that_reads_one_file_finds_the_overlay_in_it(tmp_path: Path) -> None:
+    """MONAI Label reads ``inference.json`` and nothing else; what it did not find there it would leave out in silence."""
+    (tmp_path / package.NAME).mkdir()
+    (tmp_path / package.NAME / "of yesterday").write_text("")
+    folder = package.unpacked(package.BUNDLE, tmp_path, "label")
+    config = ConfigParser.load_config_file(folder / "configs" / "inference.json")
+    assert config["displayable_configs"]["contrast"] == config["contrasts"]
+    assert config["postprocessing"]["transforms"][0]["_target_"] == "gliomagen.serving.label.OneContrastd"
+    assert {"$import gliomagen", "$import gliomagen.serving.label"} <= set(config["imports"])
+    assert "displayable_configs" not in ConfigParser.load_config_file(folder / "configs" / "train.json")
+    assert not (folder / "of yesterday").exists()
+
+
 def test_hosts_load_and_check_it(unpacked: Path, tmp_path: Path) -> None:
     """MONAI's loader passes over what does not fit with a line in the log, and samples noise."""
     script, schema = tmp_path / "host.py", tmp_path / "schema.json"

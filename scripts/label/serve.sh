@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Serves the bundle in MONAI Label, from an environment of its own:
+#   bash scripts/label/serve.sh STUDIES [options of monailabel start_server, such as --port 8000]
+# STUDIES: a folder of label maps (.nii.gz). LABEL_WORK (default: label) holds the environment and the server's app.
+set -euo pipefail
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
+studies=${1:?name the folder of label maps: bash scripts/label/serve.sh STUDIES}
+shift
+work=${LABEL_WORK:-label}
+mkdir -p "$work"
+python="$work/env/bin/python"
+if ! [ -f "$work/env/ready" ]; then
+    echo "installing MONAI Label into $work/env (some minutes, once)" >&2
+    "${PYTHON:-python3}" -m venv "$work/env"
+    "$python" -m pip install --quiet -r "$here/scripts/label/requirements.txt"
+    touch "$work/env/ready"
+fi
+# Package registries hold torchvision's CUDA build only; beside a CPU build of torch it fails to import.
+if ! "$python" -c 'import torchvision' 2>/dev/null; then
+    export PYTHONPATH="$here/tests/support"
+fi
+PATH="$(cd "$work/env/bin" && pwd):$PATH"
+[ -d "$work/monaibundle" ] || monailabel apps --name monaibundle --download --output "$work"
+"$python" "$here/scripts/package.py" --unpacked "$work/monaibundle/model" --overlay label
+# Any source but the default, or the app asks the zoo's address for its list first.
+export BUNDLE_DOWNLOAD_SRC=github
+exec monailabel start_server --app "$work/monaibundle" --studies "$studies" "$@" \
+    --conf models brats_glioma_mri_synthesis --conf skip_trainers true --conf sam2 false
