@@ -7,22 +7,11 @@ here="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 studies=${1:?name the folder of label maps: bash scripts/label/serve.sh STUDIES}
 shift
 work=${LABEL_WORK:-label}
-mkdir -p "$work"
-python="$work/env/bin/python"
-if ! [ -f "$work/env/ready" ]; then
-    echo "installing MONAI Label into $work/env (some minutes, once)" >&2
-    "${PYTHON:-python3}" -m venv "$work/env"
-    "$python" -m pip install --quiet -r "$here/scripts/label/requirements.txt"
-    touch "$work/env/ready"
-fi
-# Package registries hold torchvision's CUDA build only; beside a CPU build of torch it fails to import.
-if ! "$python" -c 'import torchvision' 2>/dev/null; then
-    export PYTHONPATH="$here/tests/support"
-fi
-PATH="$(cd "$work/env/bin" && pwd):$PATH"
+source "$here/scripts/host_environment.sh"
+host_environment label "$work"
 [ -d "$work/monaibundle" ] || monailabel apps --name monaibundle --download --output "$work"
-"$python" "$here/scripts/package.py" --unpacked "$work/monaibundle/model" --overlay label
+python "$here/scripts/package.py" --unpacked "$work/monaibundle/model" --overlay label
 # Any source but the default, or the app asks the zoo's address for its list first.
 export BUNDLE_DOWNLOAD_SRC=github
 exec monailabel start_server --app "$work/monaibundle" --studies "$studies" "$@" \
-    --conf models brats_glioma_mri_synthesis --conf skip_trainers true --conf sam2 false
+    --conf models "${LABEL_MODELS:-brats_glioma_mri_synthesis}" --conf skip_trainers true --conf sam2 false

@@ -14,7 +14,7 @@ from test_inferring import write_weights
 
 from gliomagen.errors import GliomaGenError
 from gliomagen.labels import CONTRASTS
-from gliomagen.serving.label import OneContrastd
+from gliomagen.serving.contrasts import RestoreContrastsd
 from gliomagen.volume import Volume, read_volume, write_volume
 
 
@@ -78,8 +78,8 @@ def test_where_labels_are_known_goes_with_them(tmp_path: Path) -> None:
 
 def test_a_contrast_that_is_not_made_is_refused() -> None:
     with pytest.raises(GliomaGenError, match="contrast 'flair' is not made; choose among"):
-        OneContrastd("pred", image_key="image", contrasts=CONTRASTS, contrast="flair", restore=lambda *_: _)  # type: ignore[arg-type,return-value]
-    pick = OneContrastd(
+        RestoreContrastsd("pred", image_key="image", contrasts=CONTRASTS, contrast="flair", restore=lambda *_: _)  # type: ignore[arg-type,return-value]
+    pick = RestoreContrastsd(
         "pred",
         image_key="image",
         contrasts=CONTRASTS,

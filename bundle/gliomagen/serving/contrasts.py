@@ -1,4 +1,4 @@
-"""MONAI Label: a label map in, one contrast of its scan out, on the label map's own grid."""
+"""For hosts of MONAI bundles: the scan of a label map on the label map's own grid, whole or one contrast of it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from ..errors import GliomaGenError
 Restore = Callable[[NDArray[Any], Mapping[Hashable, Any]], tuple[NDArray[Any], NDArray[Any]]]
 
 
-class OneContrastd(MapTransform):
-    """Picks one contrast: Label's writer makes a four-channel volume a file that cannot be opened.
+class RestoreContrastsd(MapTransform):
+    """Brings a prediction to the grid of the label map's own file.
 
     Args:
         keys: The prediction, (C, X, Y, Z).
-        image_key: The label map. Its geometry becomes that of the label map's own file, where Label looks for it.
+        image_key: The label map. Its geometry becomes that of its own file, where hosts look for it.
         contrasts: Names of the channels.
-        contrast: The one to give, or what Label shows as a choice: a list, whose first is given until one is chosen.
+        contrast: The only one to give, or a list that a host shows as a choice, whose first is given until one is
+            chosen; None gives all. (MONAI Label's writer makes a four-channel volume a file that cannot be opened.)
         restore: ``restore(pred, item)`` brings (C, X, Y, Z) to the label map's own grid and says its affine.
     """
 
@@ -33,25 +34,28 @@ class OneContrastd(MapTransform):
         *,
         image_key: str,
         contrasts: Sequence[str],
-        contrast: str | Sequence[str],
+        contrast: str | Sequence[str] | None = None,
         restore: Restore,
     ) -> None:
         super().__init__(keys)
         self.image_key = image_key
-        name = contrast if isinstance(contrast, str) else contrast[0]
-        if name not in contrasts:
-            raise GliomaGenError(f"contrast '{name}' is not made; choose among {list(contrasts)}")
-        self.channel = list(contrasts).index(name)
+        self.channels = slice(None)
+        if contrast is not None:
+            name = contrast if isinstance(contrast, str) else contrast[0]
+            if name not in contrasts:
+                raise GliomaGenError(f"contrast '{name}' is not made; choose among {list(contrasts)}")
+            channel = list(contrasts).index(name)
+            self.channels = slice(channel, channel + 1)
         self.restore = restore
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Returns the item with (1, X, Y, Z) in place of (C, X, Y, Z)."""
+        """Returns the item with (C, X', Y', Z') or (1, X', Y', Z') in place of (C, X, Y, Z)."""
         item = dict(data)
         for key in self.keys:
             pred = torch.as_tensor(item[key]).float().cpu().numpy()
             volumes, affine = self.restore(pred, item)
             meta = {"original_affine": affine, "spatial_shape": np.array(volumes.shape[1:])}
-            one = torch.from_numpy(np.ascontiguousarray(volumes[self.channel][None], np.float32))
-            item[key] = MetaTensor(one, affine=torch.as_tensor(affine), meta=dict(meta))
+            chosen = torch.from_numpy(np.ascontiguousarray(volumes[self.channels], np.float32))
+            item[key] = MetaTensor(chosen, affine=torch.as_tensor(affine), meta=dict(meta))
             item[self.image_key] = MetaTensor(item[self.image_key], affine=torch.as_tensor(affine), meta=meta)
         return item
