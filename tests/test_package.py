@@ -116,7 +116,10 @@ def test_a_host_that_reads_one_file_finds_the_overlay_in_it(tmp_path: Path) -> N
     folder = package.unpacked(package.BUNDLE, tmp_path, ["label"])
     config = ConfigParser.load_config_file(folder / "configs" / "inference.json")
     assert config["displayable_configs"]["contrast"] == config["contrasts"]
-    assert config["postprocessing"]["transforms"][0]["_target_"] == "gliomagen.serving.contrasts.RestoreContrastsd"
+    assert (
+        config["postprocessing"]["transforms"][0]["_target_"]
+        == "gliomagen.serving.contrasts.RestoreContrastsd"
+    )
     assert {"$import gliomagen", "$import gliomagen.serving.contrasts"} <= set(config["imports"])
     assert "displayable_configs" not in ConfigParser.load_config_file(folder / "configs" / "train.json")
     assert not (folder / "of yesterday").exists()

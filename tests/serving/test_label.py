@@ -78,7 +78,9 @@ def test_where_labels_are_known_goes_with_them(tmp_path: Path) -> None:
 
 def test_a_contrast_that_is_not_made_is_refused() -> None:
     with pytest.raises(GliomaGenError, match="contrast 'flair' is not made; choose among"):
-        RestoreContrastsd("pred", image_key="image", contrasts=CONTRASTS, contrast="flair", restore=lambda *_: _)  # type: ignore[arg-type,return-value]
+        RestoreContrastsd(
+            "pred", image_key="image", contrasts=CONTRASTS, contrast="flair", restore=lambda *_: _
+        )  # type: ignore[arg-type,return-value]
     pick = RestoreContrastsd(
         "pred",
         image_key="image",
