@@ -17,7 +17,6 @@ from torch.utils.checkpoint import checkpoint
 
 from .greys import GreyDistribution
 
-
 _COVER_SPEED = 16.0
 """Times the learning rate: what labels leave of an estimate is far from where it starts."""
 
