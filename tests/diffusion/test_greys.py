@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gliomagen.diffusion import inferer as inferer_module
 from gliomagen.diffusion.basis import HaarBasis
 from gliomagen.diffusion.greys import (
     HEAD_SPREAD,
@@ -16,7 +15,6 @@ from gliomagen.diffusion.greys import (
     black_and_white,
     learn_greys,
     measure_greys,
-    out_of_black,
     restore,
     standardize,
 )
@@ -163,35 +161,3 @@ def test_a_volume_made_of_slices_is_one_scan() -> None:
     voxels = torch.rand(known.shape)
     completed = inferer(label, Flat(), case_ids=["a", "b"], voxels=voxels, voxels_known=known)
     assert torch.equal(completed[known], voxels[known])
-
-
-def test_no_more_of_a_sample_is_black_than_of_a_scan() -> None:
-    """Noise close to black would leave holes of exactly 0 in the head, which no prepared scan has."""
-    dark = 0.05 + 0.05 * torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
-    head = torch.zeros(1, 1, 16, 16, 16)
-    head[..., 2:-2] = 1
-    inside = head[0, 0] > 0
-    before, after = dark[0, 0][inside], out_of_black(dark, head)[0, 0][inside]
-    assert (before < 0).float().mean() > 0.1
-    assert 0.003 < (after < 0).float().mean() < 0.007
-    assert (after[before.argsort()].diff() >= 0).all()  # nothing that was darker has become brighter
-    assert torch.equal(after[before > 0.06], before[before > 0.06])
-    assert torch.equal(out_of_black(dark, head)[..., :2], dark[..., :2])
-    fine = 0.5 + 0.05 * dark
-    assert torch.equal(out_of_black(fine, head), fine)
-
-
-def test_a_lesion_without_a_head_is_not_taken_for_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its own dark core would be brightened as if preparation had cut it off."""
-    drawn_in: list[int] = []
-
-    def out_of_black(image: Tensor, where: Tensor) -> Tensor:
-        drawn_in.append(int(where.sum()))
-        return image
-
-    monkeypatch.setattr(inferer_module, "out_of_black", out_of_black)
-    lesion = label_map() > 1
-    sample(labels_known=lesion)
-    assert not drawn_in
-    sample()
-    assert drawn_in == [int((label_map() > 0).sum())]

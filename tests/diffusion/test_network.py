@@ -78,6 +78,32 @@ def test_paint_keeps_to_the_voxels_of_a_label(dims: int) -> None:
     torch.testing.assert_close(basis.inverse(painted), image)
 
 
+def test_paint_covers_what_the_network_adds() -> None:
+    """Else a cavity, one grey in a scan, is grainy: noise that a network made for tissue took for detail."""
+    net = network(3, grey_levels="fixed", contrasts=2, out_channels=2 * NOISY)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    torch.nn.init.zeros_(net.paint.cover)
+    label = torch.zeros(1, 1, 16, 16, 16)
+    label[..., :8] = 1
+    x = torch.cat([torch.randn(1, NOISY, 8, 8, 8), HaarBasis(spatial_dims=3)(label)], dim=1)
+    t = torch.tensor([300.0])
+
+    def outputs() -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.no_grad():
+            return net(x, t).chunk(2, dim=1)
+
+    estimate, missed = outputs()
+    torch.nn.init.constant_(net.paint.cover, -9.0)
+    covered, less = outputs()
+    inside, outside = (..., slice(0, 4)), (..., slice(4, 8))
+    torch.testing.assert_close(covered[outside], estimate[outside])
+    torch.testing.assert_close(less[outside], missed[outside])
+    net.out.weight.data[:NOISY], net.out.bias.data[:NOISY] = 0, 0  # what is left is paint alone
+    torch.testing.assert_close(covered[inside], outputs()[0][inside])
+    assert (less[inside] < missed[inside] - 100).all(), "and none of the noisy scan passes there"
+
+
 def test_all_of_the_detail_comes_through_a_narrow_first_level() -> None:
     """A clean scan shown to a network of 8 channels must not come back smooth, though it has 16 bands."""
     net = network(2, grey_levels="fixed", last_channels=32)

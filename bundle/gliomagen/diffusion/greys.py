@@ -66,34 +66,6 @@ def restore(image: Tensor, greys: Tensor) -> Tensor:
     return offset + scale * image
 
 
-def out_of_black(image: Tensor, where: Tensor, *, share: float = 0.005, tail: float = 0.1) -> Tensor:
-    """Returns an image of which no more is black than of a prepared scan, (B, C, *S).
-
-    A prepared scan is cut off at its 0.5th percentile: no more of it is black. Of a sample more may be, since noise
-    spreads what lies close to black. Where it is so, the darkest greys are drawn in linearly, so that this percentile
-    comes to lie at 0; the order of greys stays.
-
-    Args:
-        image: (B, C, *S), black at 0.
-        where: (B, 1, *S), the head.
-        share: Of the head, that is cut off.
-        tail: Of the head, whose greys are moved; twice what lies below 0, if that is more.
-    """
-    result = image.clone()
-    for sample, inside in zip(result, where.to(torch.bool)[:, 0], strict=True):
-        count = int(inside.sum())
-        if count * share < 1:  # too few to tell
-            continue
-        for contrast in sample:
-            greys = contrast[inside]
-            moved = max(tail, 2 * float((greys < 0).float().mean()))
-            end, knee = (greys.kthvalue(round(part * count)).values for part in (share, min(moved, 0.5)))
-            if end < 0 < knee:
-                drawn = knee - (knee - greys) * (knee / (knee - end))
-                contrast[inside] = torch.where(greys < knee, drawn, greys)
-    return result
-
-
 def black_and_white(greys: Tensor) -> Tensor:
     """Returns where 0 and 1 lie in the network's range, (B, 2 C): how the network is told the grey levels."""
     mean, spread = greys.unbind(2)

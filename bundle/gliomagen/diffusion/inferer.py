@@ -16,8 +16,8 @@ from ..randomness import torch_generator
 from .basis import Basis
 from .condition import make_condition
 from .denoiser import Denoiser
-from .greys import GreyDistribution, fixed_greys, measure_greys, out_of_black, restore, standardize
-from .known import keeping
+from .greys import GreyDistribution, fixed_greys, measure_greys, restore, standardize
+from .known import cut_off, keeping
 from .process import Process
 from .samplers import sampler_named
 
@@ -127,10 +127,7 @@ class SynthesisInferer(Inferer):
             image = self._scan(label, network, cases, told, parts)
         finally:
             network.train(was_training)
-        whole = labels_known is None or bool(labels_known.all())  # else nobody says what is head
-        if told is not None and whole and voxels is None and image.ndim == 5:
-            image = out_of_black(image, label > 0)
-        image = image.clamp(0, 1)
+        image = (image * (1 + 2e-6) - 1e-6).clamp(0, 1)  # rounding left black and white a millionth off
         if self.mask_background:
             background = label == 0
             if labels_known is not None:
@@ -162,9 +159,11 @@ class SynthesisInferer(Inferer):
             greys=None if told is None else greys,
         )
         known = (label == 0) & (condition.labels_known > 0) & self.background_known  # (B, 1, *S)
-        given = standardize(greys.new_zeros(*greys.shape[:2], *[1] * (label.ndim - 2)), greys)  # black
+        levels = greys.new_zeros(*greys.shape[:2], *[1] * (label.ndim - 2))
+        black, white = standardize(levels, greys), standardize(levels + 1, greys)
+        given = black
         if voxels is not None:
-            given = torch.where(known, given, condition.voxels)
+            given = torch.where(known, black, condition.voxels)
             known = known | (condition.voxels_known > 0)
         generators = [torch_generator(self.seed, "noise", case) for case in cases]
 
@@ -181,7 +180,8 @@ class SynthesisInferer(Inferer):
                 guidance=self.guidance,
             )
             del condition  # as large as several volumes, and not needed beside what the denoiser took of it
-            denoise = keeping(self.basis, known, given, denoiser)
+            within = cut_off(self.basis, black, white, denoiser) if self.process.censored else denoiser
+            denoise = keeping(self.basis, known, given, within)
             clean = self._sample(denoise, noise(), self.process.grid(self.steps), noise)
         self.network_calls = denoiser.network_calls
         return restore(self.basis.inverse(clean.float()), greys)

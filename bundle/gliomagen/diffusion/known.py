@@ -1,4 +1,4 @@
-"""Known voxels on the sampling path: every clean estimate is made to agree with them."""
+"""What is known of a scan on the sampling path: every clean estimate is made to agree with it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from torch import Tensor
 from .basis import Basis
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
+_AT_ONCE = 2**19
+"""Coefficients that are taken to voxels and back in one go: what stays in a CPU's cache."""
 
 
 class KeepKnown:
@@ -57,3 +59,29 @@ def keeping(basis: Basis, known: Tensor, given: Tensor, denoise: Denoise) -> Den
         return denoise
     keep = KeepKnown(basis, known, given)
     return lambda z, t: keep(denoise(z, t))
+
+
+def cut_off(basis: Basis, low: Tensor, high: Tensor, denoise: Denoise) -> Denoise:
+    """Returns a denoiser whose estimates lie between black and white, as scans do.
+
+    Args:
+        basis: Basis of the estimates, which changes blocks of voxels, each for itself.
+        low: Black, (B, C, 1 …).
+        high: White, likewise.
+        denoise: A denoiser. Its estimates, (B, Cw, *S'), are changed in place.
+    """
+    contrasts, dims = low.shape[1], low.ndim - 2
+    channels = contrasts * basis.factor
+    one = torch.eye(channels, device=low.device).reshape(channels, channels, *[1] * dims)
+    block = basis.inverse(one).flatten(2).movedim(0, 2)  # (C, voxels of a block, Cw)
+    to_voxels = block.reshape(channels, channels)
+    low, high = (side.flatten(1).repeat_interleave(basis.factor, 1)[..., None] for side in (low, high))
+
+    def within(z: Tensor, t: Tensor) -> Tensor:
+        clean = denoise(z, t)
+        flat = clean.flatten(2)
+        for some in flat.split(max(1, _AT_ONCE // channels), dim=2):
+            some.copy_(to_voxels.T @ (to_voxels @ some).clamp(low, high))
+        return flat.reshape(clean.shape)
+
+    return within

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -15,6 +16,9 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from .greys import GreyDistribution
+
+_COVER_SPEED = 16.0
+"""Times the learning rate: what labels leave of an estimate is far from where it starts."""
 
 
 def over_positions(values: Tensor, like: Tensor) -> Tensor:
@@ -84,6 +88,9 @@ class LabelPaint(nn.Module):
     label's voxels. Before that a learnt kernel softens the label maps, each by its own, as the scanner does (the
     partial volume of Van Leemput et al. 2003); it starts as none.
 
+    Where paint covers, little shows through: a cavity is one grey, and what a network made for tissue adds there is
+    noise. How much of the network's own estimate a label leaves, it learns for each coefficient; it starts as all.
+
     Args:
         spatial_dims: 2 or 3.
         num_labels: Labels without background, L.
@@ -97,6 +104,16 @@ class LabelPaint(nn.Module):
         width = num_labels * self.bands
         self.soften = Conv[Conv.CONV, spatial_dims](width, width, 3, padding=1, groups=num_labels, bias=False)
         nn.init.dirac_(self.soften.weight, groups=num_labels)
+        self.cover = nn.Parameter(torch.zeros(num_labels, self.bands * contrasts))
+
+    def left(self, labels: Tensor) -> Tensor:
+        """Returns the logarithm of what the labels leave of each coefficient, (B, bands * C, *S).
+
+        Args:
+            labels: (B, bands, L, *S) Haar coefficients of the label maps.
+        """
+        share = labels[:, 0].float() / math.sqrt(self.bands)  # of a block
+        return torch.einsum("bl...,lk->bk...", share, _COVER_SPEED * self.cover).to(labels.dtype)
 
     def softened(self, labels: Tensor) -> Tensor:
         """Returns the Haar coefficients of the softened label maps, (B, L, bands, *S).
@@ -125,11 +142,13 @@ class Prepared(NamedTuple):
     Attributes:
         condition: (B, first level's channels, *S)
         labels: (B, L, bands, *S) coefficients of the softened label maps.
+        left: (B, noisy channels, *S) see :meth:`LabelPaint.left`.
         greys: (B, T) the grey levels' part in the time's embedding, or None.
     """
 
     condition: Tensor
     labels: Tensor
+    left: Tensor
     greys: Tensor | None
 
 
@@ -247,7 +266,8 @@ class HaarUNet(nn.Module):
         """
         labels = condition.unflatten(1, (self.paint.bands, -1))[:, :, : self.paint.num_labels]
         greys = None if self.grey_in is None else self.grey_in(levels)
-        return Prepared(self.condition_in(condition), self.paint.softened(labels), greys)
+        paint = self.paint
+        return Prepared(self.condition_in(condition), paint.softened(labels), paint.left(labels), greys)
 
     def denoise(self, noisy: Tensor, timesteps: Tensor, told: Prepared) -> Tensor:
         """Returns the output, (B, out_channels, *S).
@@ -277,8 +297,11 @@ class HaarUNet(nn.Module):
         scale, shift = over_positions(self.last_time(time), noisy).chunk(2, dim=1)
         hidden = functional.silu(torch.addcmul(shift, hidden, 1 + scale))
         result, greys = self.out(hidden).tensor_split([self.out_channels], dim=1)
-        estimate, rest = result.tensor_split([self.noisy_channels], dim=1)
-        return torch.cat([estimate + self.paint(told.labels, greys), rest], dim=1)
+        estimate, missed = result.tensor_split([self.noisy_channels], dim=1)
+        estimate = estimate * told.left.exp() + self.paint(told.labels, greys)
+        if missed.shape[1]:  # of what is made of less, less is missed
+            missed = missed + 2 * told.left
+        return torch.cat([estimate, missed], dim=1)
 
     def _through(self, stage: nn.Module, hidden: Tensor, time: Tensor) -> Tensor:
         for block in stage.children():

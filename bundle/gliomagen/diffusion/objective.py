@@ -18,6 +18,9 @@ from .denoiser import Denoiser
 from .greys import fixed_greys, standardize
 from .process import Process
 
+_EXACT = 1e-3
+"""So near black or white a voxel was cut off: interpolation does not hit them exactly."""
+
 
 def region_weight(
     label: Tensor, labels_known: Tensor, *, lesion_weight: float, background_weight: float = 1.0
@@ -88,6 +91,7 @@ class PrepareDenoising:
         greys = (
             batch["greys"].to(image) if told else fixed_greys(image.shape[0], image.shape[1], self.data_range)
         )
+        beyond = (image >= 1 - _EXACT).to(torch.int8) - (image <= _EXACT).to(torch.int8)
         image = standardize(image, greys)
         condition = make_condition(
             on["label"],
@@ -104,12 +108,8 @@ class PrepareDenoising:
             lesion_weight=self.lesion_weight,
             background_weight=self.background_weight,
         )
-        return (
-            image,
-            weight,
-            (),
-            {"condition": condition, "noise": on["noise"].float(), "time": on["time"].float()},
-        )
+        told_too = {"noise": on["noise"].float(), "time": on["time"].float(), "beyond": beyond}
+        return image, weight, (), {"condition": condition, **told_too}
 
 
 class DenoisingInferer(Inferer):
@@ -127,7 +127,14 @@ class DenoisingInferer(Inferer):
         self.precision = precision
 
     def __call__(  # type: ignore[override]
-        self, inputs: Tensor, network: nn.Module, *, condition: Condition, noise: Tensor, time: Tensor
+        self,
+        inputs: Tensor,
+        network: nn.Module,
+        *,
+        condition: Condition,
+        noise: Tensor,
+        time: Tensor,
+        beyond: Tensor,
     ) -> Tensor:
         """Returns the residual, (B, C, *S) float32.
 
@@ -137,12 +144,14 @@ class DenoisingInferer(Inferer):
             condition: What the network is told.
             noise: (B, C, *S)
             time: (B,)
+            beyond: (B, C, *S), where the scan is cut off: 1 at white, -1 at black, else 0.
         """
         clean, eps = self.basis(inputs), self.basis(noise)  # (B, Cw, *S')
         with autocast(inputs.device, self.precision):
             denoiser = Denoiser(network=network, basis=self.basis, process=self.process, condition=condition)
             output = denoiser.output(self.process.add_noise(clean, eps, time), time)
-        return self.basis.inverse(self.process.residual(output, clean, eps, time))
+        residual = self.basis.inverse(self.process.residual(output, clean, eps, time))
+        return torch.where(residual * beyond > 0, 0.0, residual) if self.process.censored else residual
 
 
 class ResidualLoss(nn.Module):

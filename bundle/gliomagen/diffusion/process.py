@@ -22,6 +22,8 @@ class Process(Protocol):
 
     outputs: int
     """Channels that the network makes for each of z."""
+    censored: bool
+    """Scans are cut off at black and white, and so are clean estimates: beyond, an error is none."""
 
     def draw_times(self, count: int, generator: Generator) -> Tensor:
         """Draws ``count`` training times, (count,) in (0, 1]."""
@@ -81,6 +83,10 @@ class RectifiedFlow:
     in the first band, the local mean, s^2 = sigmoid(a + ln 3) detail_rms^2, never more than that of ``detail_rms``, or
     a young network would rather pass noise than learn.
 
+    With ``censored`` a voxel that a scan shows black may be estimated as dark as one likes, a white one as bright
+    (Tobin 1958), and in sampling estimates are cut off as scans are. A network that must hit 1 where tissue is brighter
+    than white misses to both sides, and what is then cut off makes it darker than it was in any scan.
+
     Args:
         shift: Odds of noise to signal at the median training time. Grows with the volume.
         spread: Standard deviation of logit t.
@@ -89,6 +95,7 @@ class RectifiedFlow:
         data_rms: Root mean square of the coefficients; scales the network's input to unit size.
         detail_rms: What a network misses of each band of the basis; empty: the network makes all of w'.
         minimum_time: The loss is the velocity error for t above this, and flattens below.
+        censored: Black and white stand for all that is beyond.
 
     Attributes:
         outputs: Of the network, for each coefficient.
@@ -104,7 +111,9 @@ class RectifiedFlow:
         data_rms: float = 0.85,
         detail_rms: Sequence[float] = (),
         minimum_time: float = 0.05,
+        censored: bool = True,
     ) -> None:
+        self.censored = censored
         self.shift = shift
         self.spread = spread
         self.uniform = uniform
@@ -194,6 +203,7 @@ class CosineDDPM:
         basis: Basis | None = None,
     ) -> None:
         self.outputs = 1
+        self.censored = False  # its error is one of the noise
         self.train_steps = train_steps
         self.clip = clip
         self.basis = IdentityBasis() if basis is None else basis
