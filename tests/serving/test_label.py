@@ -64,6 +64,16 @@ def test_a_contrast_lies_where_the_mask_does(mask: Path, tmp_path: Path) -> None
     assert not np.array_equal(first, other) and not np.array_equal(first, seeded)
 
 
+def test_a_prepared_mask_keeps_its_grid(tmp_path: Path) -> None:
+    """Nothing is resampled then, and the label map is still a tensor beside where it is known."""
+    label = np.ones((16, 16, 16), np.uint8)
+    label[4:8, 4:8, 4:8] = 4
+    write_volume(tmp_path / "mask.nii.gz", Volume(data=label, affine=np.diag([3.0, 3.0, 3.0, 1.0])))
+    weights = write_weights(tmp_path / "model.pt", spatial_size=[16, 16, 16], voxel_mm=[3.0, 3.0, 3.0])
+    scan, _ = answer(tmp_path / "mask.nii.gz", weights, steps=2, label_convention="prepared")
+    assert scan.shape == (16, 16, 16) and scan.std() > 0
+
+
 def test_where_labels_are_known_goes_with_them(tmp_path: Path) -> None:
     """A mask of the lesion alone says nothing of the head: else all around it would be black."""
     weights = write_weights(tmp_path / "model.pt", spatial_size=[16, 16, 16], voxel_mm=[3.0, 3.0, 3.0])

@@ -71,7 +71,7 @@ class AddMissingMaskd(MapTransform):
                 affine = np.diag([*self.voxel_mm, 1.0])
                 affine[:3, 3] = -affine[:3, :3] @ (np.array(self.spatial_size) - 1) / 2
                 case[key] = with_geometry(np.zeros((1, *self.spatial_size), np.uint8), affine)
-                case["labels_known"] = np.zeros((1, *self.spatial_size), np.uint8)
+                case["labels_known"] = with_geometry(np.zeros((1, *self.spatial_size), np.uint8), affine)
         return case
 
 
@@ -105,7 +105,8 @@ class CompleteMaskd(MapTransform):
                 case = AddHeadLabeld(here, label_key=key, method=self.method)(case)  # type: ignore[arg-type]
             label = np.asarray(case[key])
             only_lesion = self.needs_head and not here
-            case["labels_known"] = ((label > HEAD) if only_lesion else np.ones_like(label)).astype(np.uint8)
+            known = ((label > HEAD) if only_lesion else np.ones_like(label)).astype(np.uint8)
+            case["labels_known"] = with_geometry(known, affine_of(case[key]))
             for name in here:
                 del case[name]
         return case
