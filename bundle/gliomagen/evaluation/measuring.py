@@ -24,6 +24,8 @@ from .report.thumbnails import thumbnail
 from .segmentation import score_case
 from .texture import TEXTURE, texture
 
+FORMAT = 2
+"""Of what is measured of a scan: 2 tells false alarms apart."""
 Segment = Callable[[NDArray[np.float32]], NDArray[np.uint8]]
 """Scan (C, X, Y, Z) in [0, 1] to prepared labels (X, Y, Z)."""
 Fingerprint = Callable[[Scan], Mapping[str, NDArray[Any]]]
@@ -112,6 +114,7 @@ class Measurer:
         self.distance = distance
         self.settings: dict[str, Any] = {
             "package_version": __version__,
+            "format": FORMAT,
             "contrasts": self.contrasts,
             "extractor": extractor.sha256 if extractor else None,
             "segmenter": segmenter_sha256,
