@@ -22,7 +22,7 @@ _modules_of() {
     local extra
     for extra in "$@"; do
         case "$extra" in
-            test) echo pytest xdist jsonschema ruff mypy psutil safetensors huggingface_hub ;;
+            test) echo pytest xdist jsonschema ruff mypy psutil safetensors huggingface_hub mlflow sqlalchemy alembic ;;
             nnunet) echo nnunetv2 ;;
             generative) echo generative ;;
         esac

@@ -1,4 +1,4 @@
-"""What a person sees of a run: progress bar, log, TensorBoard, validation curve, sample pictures."""
+"""What a person sees of a run: progress bar, log, TensorBoard, MLflow, validation curve, sample pictures."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from ..files import written_whole
 from ..pictures import PictureRow, picture_grid
+from .tracking import MlflowTracker
 
 logger = logging.getLogger(__name__)
 
@@ -49,11 +50,13 @@ class RunLog:
 
     Args:
         folder: The run's output folder.
+        tracker: Is told of every entry, too.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, *, tracker: MlflowTracker | None = None) -> None:
         self.folder = Path(folder)
         self.path = self.folder / "log.jsonl"
+        self.tracker = tracker
         self._board: SummaryWriter | None = None
 
     def forget_after(self, step: int) -> None:
@@ -62,6 +65,12 @@ class RunLog:
             kept = [line for line, entry in self._entries() if entry["step"] <= step]
             with written_whole(self.path) as beside:
                 beside.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+    def start(self, step: int) -> None:
+        """Begins, or goes on from ``step``."""
+        self.forget_after(step)
+        if self.tracker is not None:
+            self.tracker.start()
 
     def has(self, step: int, name: str) -> bool:
         """Returns whether an entry of ``step`` holds the value ``name``."""
@@ -81,9 +90,13 @@ class RunLog:
             file.write(json.dumps({"step": step, **{k: float(f"{v:.6g}") for k, v in values.items()}}) + "\n")
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
+        if self.tracker is not None:
+            self.tracker.log(step, values)
 
     def close(self) -> None:
-        """Closes TensorBoard's file."""
+        """Closes TensorBoard's file, and MLflow's run."""
+        if self.tracker is not None:
+            self.tracker.close()
         if self._board is not None:
             self._board.close()
             self._board = None
@@ -112,7 +125,7 @@ class Progress:
         engine.add_event_handler(Events.COMPLETED | Events.TERMINATE, self._ended)
 
     def _started(self, engine: Engine) -> None:
-        self.log.forget_after(engine.state.iteration)
+        self.log.start(engine.state.iteration)
         self.bar = tqdm(total=self.max_steps, initial=engine.state.iteration, unit="step", desc="training")
         self._reset()
 
