@@ -5,12 +5,12 @@
 FROM python:3.11.14-slim-bookworm
 
 ENV PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp
-WORKDIR /opt/gliomagen
+WORKDIR /gliomagen
 COPY pyproject.toml constraints.txt LICENSE README.md ./
 COPY bundle bundle
 RUN pip install --constraint constraints.txt --editable . \
     && useradd --uid 1000 --create-home gliomagen
-WORKDIR /opt/gliomagen/bundle
+WORKDIR /gliomagen/bundle
 USER 1000
 ENTRYPOINT ["python", "-m", "monai.bundle", "run"]
 CMD ["--help"]

@@ -10,7 +10,7 @@ host_environment() { # NAME FOLDER
         echo "installing what MONAI ${1^} needs into $environment (some minutes, once)" >&2
         rm -rf "$environment"
         "${PYTHON:-python3}" -m venv "$environment"
-        "$environment/bin/python" -m pip install --quiet -r "$asked" >&2
+        "$environment/bin/python" -m pip install --quiet --no-compile -r "$asked" >&2
         cp "$asked" "$environment/installed.txt"
     fi
     unset VIRTUAL_ENV

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The tests: bash scripts/test.sh                  everything: style, types, tests
+# The tests: bash scripts/test.sh                  everything: style, types, tests, hosts of MONAI bundles in .hosts (5 GB)
 #            bash scripts/test.sh tests/test_volume.py -k gzip    pytest with these arguments, nothing else
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -17,6 +17,11 @@ fi
 if [ $# -gt 0 ]; then
     exec python -m pytest "$@"
 fi
+# MONAI Label and Deploy ask for other libraries than this package: each has an environment of its own.
+export GLIOMAGEN_HOSTS="${GLIOMAGEN_HOSTS:-.hosts}"
+for host in label deploy; do
+    bash -c 'source scripts/host_environment.sh; host_environment "$1" "$2"' _ "$host" "$GLIOMAGEN_HOSTS/$host"
+done
 python -m ruff check .
 python -m ruff format --check .
 python -m mypy bundle/gliomagen
