@@ -9,9 +9,9 @@ host_environment() { # NAME FOLDER
     if ! cmp --silent "$asked" "$environment/installed.txt"; then
         echo "installing what MONAI ${1^} needs into $environment (some minutes, once)" >&2
         rm -rf "$environment"
-        "${PYTHON:-python3}" -m venv "$environment"
-        "$environment/bin/python" -m pip install --quiet --no-compile -r "$asked" >&2
-        cp "$asked" "$environment/installed.txt"
+        "${PYTHON:-python3}" -m venv "$environment" &&
+            "$environment/bin/python" -m pip install --quiet --no-compile --no-deps -r "$asked" >&2 &&
+            cp "$asked" "$environment/installed.txt" || return 1
     fi
     unset VIRTUAL_ENV
     PATH="$environment/bin:$PATH"

@@ -4,6 +4,16 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/environment.sh
+if [ $# -eq 0 ]; then
+    # MONAI Label and Deploy ask for other libraries than this package: each gets an environment of its own, made
+    # while this package's is.
+    export GLIOMAGEN_HOSTS="${GLIOMAGEN_HOSTS:-.hosts}"
+    (
+        source scripts/host_environment.sh
+        for host in deploy label; do host_environment "$host" "$GLIOMAGEN_HOSTS/$host" || exit 1; done
+    ) &
+    hosts=$!
+fi
 use_environment test nnunet generative
 
 # Small tensors on a few cores: more threads only wait for each other, and results do not hang on their number.
@@ -17,13 +27,12 @@ fi
 if [ $# -gt 0 ]; then
     exec python -m pytest "$@"
 fi
-# MONAI Label and Deploy ask for other libraries than this package: each has an environment of its own.
-export GLIOMAGEN_HOSTS="${GLIOMAGEN_HOSTS:-.hosts}"
-for host in label deploy; do
-    bash -c 'source scripts/host_environment.sh; host_environment "$1" "$2"' _ "$host" "$GLIOMAGEN_HOSTS/$host"
-done
 python -m ruff check .
 python -m ruff format --check .
 python -m mypy bundle/gliomagen
+wait "$hosts" || {
+    echo "error: the environments of MONAI Label and Deploy could not be made, see above" >&2
+    exit 1
+}
 # One worker per core of the smallest machine we care for; a file stays with a worker, so that its fixtures are made once.
 exec python -m pytest -q -n 2 --dist loadfile
