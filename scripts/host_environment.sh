@@ -11,6 +11,7 @@ host_environment() { # NAME FOLDER
         rm -rf "$environment"
         "${PYTHON:-python3}" -m venv "$environment" &&
             "$environment/bin/python" -m pip install --quiet --no-compile --no-deps -r "$asked" >&2 &&
+            "$environment/bin/python" -m pip check >&2 &&
             cp "$asked" "$environment/installed.txt" || return 1
     fi
     unset VIRTUAL_ENV
