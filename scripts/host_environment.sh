@@ -14,7 +14,7 @@ host_environment() { # NAME FOLDER
             "$environment/bin/python" -m pip check >&2 &&
             cp "$asked" "$environment/installed.txt" || return 1
     fi
-    unset VIRTUAL_ENV
+    unset VIRTUAL_ENV PYTHONPATH # another environment's libraries would come first
     PATH="$environment/bin:$PATH"
     # Package registries hold torchvision's CUDA build only; beside a CPU build of torch it fails to import.
     if python -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("torchvision"))' &&

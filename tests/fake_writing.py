@@ -17,6 +17,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import nibabel as nib
 import numpy as np
@@ -113,11 +114,12 @@ def write_set(
 
 def started(**arguments: Any) -> BaseProcess:
     """Starts :func:`in_process` in a process of its own, quickly: it is forked from one that has all imported."""
-    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # or the server imports nothing, without a word
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     process = context.Process(target=in_process, kwargs=arguments)
-    process.start()
+    path = os.pathsep.join(sys.path)  # or the server imports nothing, without a word
+    with patch.dict(os.environ, PYTHONPATH=path):
+        process.start()
     return process
 
 

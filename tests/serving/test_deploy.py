@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def masks(tmp_path: Path) -> Path:
 
 def deploy(work: Path, masks: Path, output: Path, overlay: Path) -> subprocess.CompletedProcess[str]:
     command = ["bash", str(ROOT / "scripts" / "deploy" / "run.sh"), str(masks), str(output), str(overlay)]
-    environment = {**os.environ, "DEPLOY_WORK": str(work)}
+    elsewhere = os.pathsep.join(sys.path)  # another environment's libraries, which must not come first
+    environment = {**os.environ, "DEPLOY_WORK": str(work), "PYTHONPATH": elsewhere}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
