@@ -11,6 +11,7 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
+from monai.utils import ensure_tuple
 from numpy.typing import NDArray
 
 from ..errors import GliomaGenError
@@ -70,15 +71,15 @@ class LoadVolumesd(MapTransform):
 
     Args:
         keys: Contrasts and label.
-        label_key: The key whose file holds labels.
+        label_key: The key, or keys, whose file holds labels.
         allow_missing: Skip keys a case lacks, instead of refusing the case.
     """
 
     def __init__(
-        self, keys: KeysCollection, *, label_key: str = "label", allow_missing: bool = False
+        self, keys: KeysCollection, *, label_key: KeysCollection = "label", allow_missing: bool = False
     ) -> None:
         super().__init__(keys, allow_missing_keys=allow_missing)
-        self.label_key = label_key
+        self.label_keys = ensure_tuple(label_key)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Case:
         """Reads the files of one case.
@@ -95,7 +96,7 @@ class LoadVolumesd(MapTransform):
             volume = shared[path] if path in shared else read_volume(path)
             if paths.count(path) > 1:
                 shared[path] = volume
-            case[key] = LoadVolume(label=key == self.label_key)._from_volume(volume, case[key])
+            case[key] = LoadVolume(label=key in self.label_keys)._from_volume(volume, case[key])
         return case
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -39,6 +40,9 @@ class SynthesisInferer(Inferer):
         data_range: Range of the network for [0, 1], if it has no grey levels of its own (``network.greys``).
         mask_background: Set voxels whose label is given as background to 0.
         background_known: Keep them 0 on the way, too: for a network that has not learnt them.
+        resampling: More than 1: walk each interval so many times, see :func:`.samplers.repainting`, instead of ``sampler``.
+        tell_voxels: Tell the network the known voxels. Without, they are only put into its estimates: for weights that
+            were not trained on them.
 
     Attributes:
         network_calls: Forward passes of the last call, for each voxel: slices made one after the other count once.
@@ -63,6 +67,8 @@ class SynthesisInferer(Inferer):
         data_range: tuple[float, float] = (-1.0, 1.0),
         mask_background: bool = True,
         background_known: bool = False,
+        resampling: int = 1,
+        tell_voxels: bool = True,
     ) -> None:
         self.basis = basis
         self.process = process
@@ -70,7 +76,8 @@ class SynthesisInferer(Inferer):
         self.num_labels = num_labels
         self.steps = steps
         self.sampler = sampler
-        self._sample = sampler_named(sampler, process, extrapolation=extrapolation)
+        self._sample = sampler_named(sampler, process, extrapolation=extrapolation, resampling=resampling)
+        self.tell_voxels = tell_voxels
         self.guidance = guidance
         self.seed = seed
         self.precision = precision
@@ -165,6 +172,9 @@ class SynthesisInferer(Inferer):
         if voxels is not None:
             given = torch.where(known, black, condition.voxels)
             known = known | (condition.voxels_known > 0)
+        if not self.tell_voxels:
+            nothing = torch.zeros_like(condition.voxels)
+            condition = replace(condition, voxels=nothing, voxels_known=nothing)
         generators = [torch_generator(self.seed, "noise", case) for case in cases]
 
         def noise() -> Tensor:

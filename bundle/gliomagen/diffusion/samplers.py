@@ -102,12 +102,47 @@ def ancestral(process: CosineDDPM) -> Sampler:
     return sample
 
 
-def sampler_named(name: str, process: Process, *, extrapolation: float = 1.0) -> Sampler:
-    """Looks a sampler up; ``extrapolation`` is of ``multistep``.
+def repainting(process: Process, *, times_each: int) -> Sampler:
+    """First order, each interval walked several times, with noise added again in between (RePaint: Lugmayr et al. 2022).
+
+    What is made then gets several chances to fit what is known, for networks that were not trained to. From the
+    cleaner end s of an interval back to t: z_t = (a_t / a_s) z_s + sqrt(s_t^2 - (a_t s_s / a_s)^2) e.
+
+    Args:
+        process: The process.
+        times_each: Times each interval but the last is walked: N steps, (N - 1) times_each + 1 denoiser calls.
+    """
+
+    def sample(denoise: Denoise, z: Tensor, times: Tensor, fresh_noise: Callable[[], Tensor]) -> Tensor:
+        for t, after in pairwise(times):
+            clean = denoise(z, _full(z, t))
+            if after == 0:
+                return clean
+            (signal, noise), (signal_after, noise_after) = (
+                process.scales(float(t)),
+                process.scales(float(after)),
+            )
+            kept = signal / signal_after
+            added = math.sqrt(max(noise**2 - (kept * noise_after) ** 2, 0.0))
+            for _ in range(times_each - 1):
+                back = kept * _step(process, z, clean, float(t), float(after))
+                z = torch.add(back, fresh_noise(), alpha=added)
+                clean = denoise(z, _full(z, t))
+            z = _step(process, z, clean, float(t), float(after))
+        return z
+
+    return sample
+
+
+def sampler_named(name: str, process: Process, *, extrapolation: float = 1.0, resampling: int = 1) -> Sampler:
+    """Looks a sampler up; ``extrapolation`` is of ``multistep``, ``resampling`` more than 1 takes its place.
 
     Raises:
-        GliomaGenError: There is none of that name, it does not fit the process, or ``extrapolation`` is no number from 0 on.
+        GliomaGenError: There is none of that name, it does not fit the process, ``extrapolation`` is no number from 0 on
+            or ``resampling`` no whole number from 1 on.
     """
+    if isinstance(resampling, bool) or not isinstance(resampling, int) or resampling < 1:
+        raise GliomaGenError(f"resampling '{resampling}' is not a whole number from 1 on")
     if not isinstance(extrapolation, int | float) or not 0 <= extrapolation < math.inf:
         raise GliomaGenError(f"extrapolation '{extrapolation}' is not a number from 0 on; 1 is second order")
     known: dict[str, Callable[[], Sampler]] = {
@@ -122,4 +157,4 @@ def sampler_named(name: str, process: Process, *, extrapolation: float = 1.0) ->
         raise GliomaGenError(
             f"sampler '{name}' does not fit {type(process).__name__}; choose {', '.join(sorted(known))}"
         )
-    return known[name]()
+    return repainting(process, times_each=resampling) if resampling > 1 else known[name]()

@@ -58,7 +58,14 @@ class CaseWriter:
                 left.append(dict(entry))
         return left
 
-    def write(self, case: str, volumes: NDArray[Any], affine: NDArray[Any], facts: Mapping[str, Any]) -> None:
+    def write(
+        self,
+        case: str,
+        volumes: NDArray[Any],
+        affine: NDArray[Any],
+        facts: Mapping[str, Any],
+        masks: Mapping[str, NDArray[np.uint8]] | None = None,
+    ) -> None:
         """Writes one case.
 
         Args:
@@ -66,12 +73,15 @@ class CaseWriter:
             volumes: (C, X, Y, Z), [0, 1]; stored as float32.
             affine: (4, 4)
             facts: What is particular to this case: source mask, network calls.
+            masks: Further images, by what their names end in, (X, Y, Z).
         """
         folder = self.output_dir / case
-        paths = [folder / f"{case}-{contrast}.nii.gz" for contrast in self.contrasts]
+        images: dict[str, NDArray[Any]] = dict(zip(self.contrasts, volumes.astype(np.float32), strict=True))
+        images.update(masks or {})
+        paths = {folder / f"{case}-{name}.nii.gz": data for name, data in images.items()}
         try:
-            for path, data in zip(paths, volumes, strict=True):
-                write_volume(path, Volume(data=np.asarray(data, np.float32), affine=affine))
+            for path, data in paths.items():
+                write_volume(path, Volume(data=data, affine=affine))
             write_json(self.sidecar(case), {"case": case, **self.settings, **facts})
         except GliomaGenError:  # no room, say: some contrasts alone are worth nothing
             for path in paths:
