@@ -24,6 +24,7 @@ class DrawSliced(MapTransform, Randomizable):
         tumour_share: Share of draws that take a slice with lesion, if the case has any.
         fixed: Take the slice with the largest lesion (validation) instead of drawing one.
         least_head: A slice is left out if its head is smaller than this share of the case's largest.
+        height_known: Share of draws that tell the height; of others it is NaN, so that a network learns to do without.
     """
 
     def __init__(
@@ -34,12 +35,14 @@ class DrawSliced(MapTransform, Randomizable):
         tumour_share: float = 0.5,
         fixed: bool = False,
         least_head: float = 0.2,
+        height_known: float = 0.8,
     ) -> None:
         super().__init__(keys)
         self.label_key = label_key
         self.tumour_share = tumour_share
         self.fixed = fixed
         self.least_head = least_head
+        self.height_known = height_known
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Returns the case with (C, X, Y) arrays under ``keys``."""
@@ -57,5 +60,7 @@ class DrawSliced(MapTransform, Randomizable):
             at = int(among[self.R.randint(len(among))])
         low, high = (extent[0], extent[-1]) if len(extent) else (0, len(head) - 1)
         height = float((at - low) / max(high - low, 1))
+        if not self.fixed and self.R.rand() >= self.height_known:
+            height = float("nan")
         slices = {key: np.ascontiguousarray(data[key][..., at]) for key in self.key_iterator(data)}
         return {**data, **slices, "height": np.float32(height)}

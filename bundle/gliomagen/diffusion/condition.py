@@ -21,6 +21,7 @@ class Condition:
         voxels: (B, C, *S) given intensities in the network's range; 0 where not known.
         voxels_known: (B, C, *S) 1 where the intensity is given, contrast by contrast.
         greys: (B, C, 2) the scan's grey levels, if the network is told them.
+        position: (B,) relative height of a slice in the head, 0 to 1, NaN where not known; if the network is told it.
     """
 
     labels: Tensor
@@ -28,6 +29,7 @@ class Condition:
     voxels: Tensor
     voxels_known: Tensor
     greys: Tensor | None = None
+    position: Tensor | None = None
 
     def channels(self, where: slice = slice(None)) -> Tensor:
         """Returns all of it side by side, (B, L + 1 + 2 C, *S), or some positions of the first axis of S."""
@@ -35,7 +37,7 @@ class Condition:
         return torch.cat([part[:, :, where] for part in parts], dim=1)
 
     def empty(self) -> Condition:
-        """Returns the condition that gives nothing but grey levels, of the same shape: the unconditional model."""
+        """Returns the condition that gives nothing but grey levels and position, of the same shape: the unconditional model."""
         return replace(
             self,
             labels=torch.zeros_like(self.labels),
@@ -77,6 +79,7 @@ def make_condition(
     voxels: Tensor | None = None,
     voxels_known: Tensor | None = None,
     greys: Tensor | None = None,
+    position: Tensor | None = None,
 ) -> Condition:
     """Builds a condition from a label map and what is known.
 
@@ -88,6 +91,7 @@ def make_condition(
         voxels: (B, C, *S) intensities in the network's range; read only where known.
         voxels_known: (B, C, *S) where they are given; nowhere if None.
         greys: (B, C, 2) the scan's grey levels, if the network is told them.
+        position: (B,) see :class:`Condition`.
     """
     shares = one_hot(label, num_labels=num_labels)
     known = torch.ones_like(shares[:, :1]) if labels_known is None else labels_known.to(shares)
@@ -100,4 +104,5 @@ def make_condition(
         voxels=torch.where(where > 0, voxels.to(shares), 0),  # not a product: the unknown may be NaN
         voxels_known=where,
         greys=greys,
+        position=position,
     )

@@ -80,8 +80,12 @@ class Denoiser:
         thick = 2 * max(1, _VOXELS_AT_ONCE // (2 * plane))  # even, since a basis takes voxels by twos
         slabs = (slice(first, first + thick) for first in range(0, size, thick))
         channels = torch.cat([self._as_seen(basis(condition.channels(slab))) for slab in slabs], dim=2)
-        none = channels.new_zeros(len(channels), 0)
-        levels = none if condition.greys is None else black_and_white(condition.greys).to(channels)
+        told = [channels.new_zeros(len(channels), 0)]
+        if condition.greys is not None:
+            told.append(black_and_white(condition.greys).to(channels))
+        if condition.position is not None:
+            told.append(condition.position[:, None].to(channels))
+        levels = torch.cat(told, dim=1)
         if hasattr(self.network, "prepare") and not torch.is_grad_enabled():
             return self.network.prepare(channels, levels)  # type: ignore[operator]
         everywhere = levels.reshape(*levels.shape, *[1] * (channels.ndim - 2))

@@ -97,6 +97,7 @@ class SynthesisInferer(Inferer):
         voxels: Tensor | None = None,
         voxels_known: Tensor | None = None,
         greys: Tensor | None = None,
+        position: Tensor | None = None,
         **kwargs: Any,
     ) -> Tensor:
         """Returns the contrasts, (B, C, *S) float32 in [0, 1].
@@ -112,6 +113,8 @@ class SynthesisInferer(Inferer):
             voxels_known: (B, C, *S) where they are given.
             greys: (B, C, 2) grey levels to give the scan (:mod:`.greys`), NaN for those to be drawn. Where None, they
                 are measured on the known voxels of a contrast, and drawn where there are none.
+            position: (B,) relative height of slices, or (B, slices) of those of volumes that are made slice by slice; NaN
+                where not known. Of volumes it is taken from the label map where None. For networks that are told it.
             **kwargs: Not used.
 
         Raises:
@@ -131,7 +134,9 @@ class SynthesisInferer(Inferer):
         was_training = network.training
         network.eval()
         try:
-            image = self._scan(label, network, cases, told, parts)
+            image = self._scan(
+                label, network, cases, told, parts, self._position(network, label, position, parts)
+            )
         finally:
             network.train(was_training)
         image = (image * (1 + 2e-6) - 1e-6).clamp(0, 1)  # rounding left black and white a millionth off
@@ -151,6 +156,7 @@ class SynthesisInferer(Inferer):
         cases: Sequence[str],
         told: Tensor | None,
         parts: Mapping[str, Tensor | None],
+        position: Tensor | None,
     ) -> Tensor:
         """Returns the contrasts as the network makes them, not yet cut off at black and white, (B, C, *S)."""
         greys = fixed_greys(len(label), self.contrasts, self.data_range) if told is None else told
@@ -164,6 +170,7 @@ class SynthesisInferer(Inferer):
             voxels=None if voxels is None else standardize(torch.as_tensor(voxels), greys),
             voxels_known=parts["voxels_known"],
             greys=None if told is None else greys,
+            position=position,
         )
         known = (label == 0) & (condition.labels_known > 0) & self.background_known  # (B, 1, *S)
         levels = greys.new_zeros(*greys.shape[:2], *[1] * (label.ndim - 2))
@@ -195,6 +202,15 @@ class SynthesisInferer(Inferer):
             clean = self._sample(denoise, noise(), self.process.grid(self.steps), noise)
         self.network_calls = denoiser.network_calls
         return restore(self.basis.inverse(clean.float()), greys)
+
+    def _position(
+        self, network: nn.Module, label: Tensor, position: Tensor | None, parts: Mapping[str, Tensor | None]
+    ) -> Tensor | None:
+        """Returns what a network that is told positions is told, (B,)."""
+        if getattr(network, "place_in", None) is None:
+            return None
+        position = torch.full((len(label),), torch.nan) if position is None else torch.as_tensor(position)
+        return position.to(label.device, torch.float32)
 
     def draw_greys(
         self,
@@ -244,6 +260,21 @@ class SliceInferer(SynthesisInferer):
     network_dims = 2
     slices_at_once = 16
 
+    def _position(
+        self, network: nn.Module, label: Tensor, position: Tensor | None, parts: Mapping[str, Tensor | None]
+    ) -> Tensor | None:
+        """Returns the relative height of each slice in the head, (B, slices); over all slices where no head is known."""
+        if position is not None or getattr(network, "place_in", None) is None:
+            return super()._position(network, label, position, parts)
+        known = parts["labels_known"]
+        head = ((label > 0) & (True if known is None else known > 0)).flatten(1, -2).any(1)  # (B, slices)
+        heights = []
+        for has_head in head.cpu():
+            found = has_head.nonzero()
+            low, high = (int(found[0]), int(found[-1])) if len(found) else (0, len(has_head) - 1)
+            heights.append(((torch.arange(len(has_head)) - low) / max(high - low, 1)).clamp(0, 1))
+        return torch.stack(heights).to(label.device, torch.float32)
+
     def _scan(
         self,
         label: Tensor,
@@ -251,6 +282,7 @@ class SliceInferer(SynthesisInferer):
         cases: Sequence[str],
         told: Tensor | None,
         parts: Mapping[str, Tensor | None],
+        position: Tensor | None,
     ) -> Tensor:
         volumes = []
         for index, case in enumerate(cases):
@@ -263,7 +295,8 @@ class SliceInferer(SynthesisInferer):
                 }
                 slices = label[index, ..., some].movedim(-1, 0)  # (slices, 1, X, Y)
                 greys = None if told is None else told[index].expand(len(slices), -1, -1)
-                made.append(super()._scan(slices, network, [case] * len(slices), greys, here))
+                heights = None if position is None else position[index, some]
+                made.append(super()._scan(slices, network, [case] * len(slices), greys, here, heights))
             volumes.append(torch.cat(made).movedim(0, -1))
         return torch.stack(volumes)
 

@@ -143,7 +143,7 @@ class Prepared(NamedTuple):
         condition: (B, first level's channels, *S)
         labels: (B, L, bands, *S) coefficients of the softened label maps.
         left: (B, noisy channels, *S) see :meth:`LabelPaint.left`.
-        greys: (B, T) the grey levels' part in the time's embedding, or None.
+        greys: (B, T) the grey levels' and the position's part in the time's embedding, or None.
     """
 
     condition: Tensor
@@ -172,6 +172,7 @@ class HaarUNet(nn.Module):
         groups: Of the normalization.
         grey_levels: ``drawn``: the weights carry a distribution of them, and two more channels for each contrast tell
             those of the scan, the same at every position: they act as the time does.
+        position: One more such channel tells the relative height of a slice, NaN where it is not known.
         contrasts: C.
         num_labels: Labels without background, L.
         checkpointing: Blocks keep only their input for the backward pass and are run again there: less memory, a
@@ -194,6 +195,7 @@ class HaarUNet(nn.Module):
         head_channels: int = 32,
         groups: int = 8,
         grey_levels: str = "drawn",
+        position: bool = False,
         contrasts: int = 4,
         num_labels: int = 5,
         checkpointing: bool = False,
@@ -218,6 +220,8 @@ class HaarUNet(nn.Module):
         self.time_in = nn.Linear(first, time_channels)
         self.time = nn.Sequential(nn.SiLU(), nn.Linear(time_channels, time_channels), nn.SiLU())
         self.grey_in = nn.Linear(2 * contrasts, time_channels) if self.greys is not None else None
+        self.contrasts = contrasts
+        self.place_in = nn.Linear(first, time_channels) if position else None
         self.noisy_in = convolution(noisy_channels, first, 3, padding=1)
         self.condition_in = convolution(condition_channels, first, 1)
         self.down = nn.ModuleList(
@@ -262,10 +266,16 @@ class HaarUNet(nn.Module):
 
         Args:
             condition: (B, condition_channels, *S)
-            levels: (B, 2 * contrasts), black and white of each contrast; not used where the network is not told.
+            levels: (B, 2 * contrasts), black and white of each contrast, then (B, 1), the position; each only where the
+                network is told it.
         """
         labels = condition.unflatten(1, (self.paint.bands, -1))[:, :, : self.paint.num_labels]
-        greys = None if self.grey_in is None else self.grey_in(levels)
+        greys = None if self.grey_in is None else self.grey_in(levels[:, : 2 * self.contrasts])
+        if self.place_in is not None:
+            position = levels[:, -1].float()
+            place = self.place_in(get_timestep_embedding(1000 * position.nan_to_num(), self.width).to(levels))
+            place = place * (~position.isnan())[:, None]
+            greys = place if greys is None else greys + place
         paint = self.paint
         return Prepared(self.condition_in(condition), paint.softened(labels), paint.left(labels), greys)
 

@@ -53,6 +53,7 @@ class PrepareDenoising:
         background_weight: Likewise.
         grey_levels: ``drawn``: scans are standardized by their own and the network is told them; or ``fixed``.
         data_range: Range of the network for [0, 1], with ``fixed``.
+        position: The network is told the height of slices.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class PrepareDenoising:
         background_weight: float = 1.0,
         grey_levels: str = "fixed",
         data_range: tuple[float, float] = (-1.0, 1.0),
+        position: bool = False,
     ) -> None:
         if grey_levels not in ("drawn", "fixed"):
             raise GliomaGenError(f"grey_levels '{grey_levels}' is not known; choose drawn or fixed")
@@ -71,6 +73,7 @@ class PrepareDenoising:
         self.background_weight = background_weight
         self.grey_levels = grey_levels
         self.data_range = data_range
+        self.position = position
 
     def __call__(
         self, batch: Mapping[str, Any], device: torch.device | str, non_blocking: bool = False, **_: Any
@@ -79,7 +82,8 @@ class PrepareDenoising:
 
         Args:
             batch: ``image`` (B, C, *S) in [0, 1], ``label`` (B, 1, *S), ``labels_known``, ``voxels_known``,
-                ``noise`` (B, C, *S), ``time`` (B,); ``greys`` (B, C, 2) unless they are fixed.
+                ``noise`` (B, C, *S), ``time`` (B,); ``greys`` (B, C, 2) unless they are fixed; ``height``
+                (B,) where the network is told it.
             device: Where the network is.
             non_blocking: As in ``Tensor.to``.
         """
@@ -101,6 +105,7 @@ class PrepareDenoising:
             voxels=image,
             voxels_known=on["voxels_known"],
             greys=greys if told else None,
+            position=batch["height"].to(image) if self.position else None,
         )
         weight = region_weight(
             on["label"],

@@ -71,6 +71,7 @@ def predicted_bytes(
             "noise": torch.zeros_like(image),
             "time": torch.full((1,), 0.5),
             "greys": torch.full((1, contrasts, 2), 0.5),
+            "height": torch.full((1,), 0.5),
         }
 
         def run() -> Tensor:

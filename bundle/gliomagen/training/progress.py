@@ -243,7 +243,7 @@ class SamplePictures(Occasional):
         dataset: Gives ``image`` (C, *S) in [0, 1], ``label`` (1, *S) and ``case``.
         numbers: Which samples of it.
         network: The averaged network.
-        inferer: ``inferer(label, network, case_ids=...)`` gives (B, C, *S).
+        inferer: ``inferer(label, network, case_ids=...)`` gives (B, C, *S); of slices, ``position`` is their ``height``.
         contrasts: Names of the channels.
         folder: Where ``step_<k>.png`` goes.
         log: Where the mean absolute error inside the head goes.
@@ -284,12 +284,10 @@ class SamplePictures(Occasional):
             sample = self.dataset[number]
             label = torch.as_tensor(sample["label"])
             real = np.asarray(sample["image"], np.float32)
-            made = (
-                self.inferer(label[None].to(device), self.network, case_ids=[sample["case"]])[0]
-                .float()
-                .cpu()
-                .numpy()
-            )
+            options: dict[str, Any] = {"case_ids": [sample["case"]]}
+            if "height" in sample:
+                options["position"] = torch.as_tensor(sample["height"])[None]
+            made = self.inferer(label[None].to(device), self.network, **options)[0].float().cpu().numpy()
             head = np.broadcast_to(label.numpy() > 0, real.shape)
             errors.append(float(np.abs(made - real)[head].mean()) if head.any() else 0.0)
             volumes = {"real": real, "synthetic": made}
