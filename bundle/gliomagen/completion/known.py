@@ -19,7 +19,7 @@ from ..labels import HEAD, convention
 from ..randomness import numpy_generator
 from .requests import DONOR, task_named
 from .scan import Scan, edited_label, scan_of
-from .slices import axis_named
+from .slices import axis_named, slices_at
 from .tasks import Ask, Given
 
 logger = logging.getLogger(__name__)
@@ -123,7 +123,16 @@ class GiveKnownd(Transform):
             "region": tensor(region[None]),
             "record": json.dumps({**record, **given.facts}),  # as a text it passes through a batch unchanged
             **({} if greys is None else {"greys": greys}),
+            **self._to_generate(scan, given),
         }
+
+    @staticmethod
+    def _to_generate(scan: Scan, given: Given) -> dict[Hashable, Any]:
+        if not len(given.generate):
+            return {}
+        low, high = slices_at(scan, 2, (0, 1), None)
+        at = torch.tensor(list(given.generate))
+        return {"generate": at, "heights": ((at - low) / max(high - low, 1)).clamp(0, 1)}
 
     def _warn_of_voxels(self, scan: Scan) -> None:
         for mm, wanted in zip(scan.voxel_mm, self.voxel_mm, strict=True):
@@ -156,4 +165,5 @@ def prepare_completion(
     names = ("image", "labels_known", "voxels", "voxels_known")
     on = {name: torch.as_tensor(batch[name]).to(device, non_blocking=non_blocking) for name in names}
     image = on.pop("image")
-    return image, image, (), {"case_ids": list(batch["case"]), "greys": batch.get("greys"), **on}
+    further = {name: batch[name] for name in ("greys", "generate", "heights") if name in batch}
+    return image, image, (), {"case_ids": list(batch["case"]), **further, **on}

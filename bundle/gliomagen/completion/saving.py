@@ -27,6 +27,7 @@ def blended(
     original: NDArray[np.float32],
     region: Mask,
     *,
+    head: Mask,
     lesion: Mask,
     voxel_mm: tuple[float, ...],
     band_mm: float,
@@ -37,13 +38,15 @@ def blended(
         made: (C, *S), equal to the original outside.
         original: (C, *S)
         region: (*S)
+        head: (*S) The region's border with the background is no seam.
         lesion: (*S) where the original or the result shows lesion: nothing is blended there.
         voxel_mm: Edge lengths of a voxel.
         band_mm: Over so much of the region; 0: not at all.
     """
-    if band_mm <= 0 or not region.any():
+    kept = head & ~region
+    if band_mm <= 0 or not region.any() or not kept.any():
         return made
-    depth_mm = np.asarray(ndimage.distance_transform_edt(region, sampling=voxel_mm), np.float32)
+    depth_mm = np.asarray(ndimage.distance_transform_edt(~kept, sampling=voxel_mm), np.float32)
     share = np.where(region & ~lesion, np.clip(1 - depth_mm / band_mm, 0, 1), 0).astype(np.float32)
     mixed: NDArray[np.float32] = made + share * (original - made)
     return np.where(share > 0, mixed, made)
@@ -87,6 +90,7 @@ class SaveCompletion:
             volumes,
             arrays["original"],
             arrays["region"][0],
+            head=label > 0,
             lesion=(label > HEAD) | (source > HEAD),
             voxel_mm=tuple(np.linalg.norm(affine[:3, :3], axis=0)),
             band_mm=self.blend_mm,

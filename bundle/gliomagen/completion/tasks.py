@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ..errors import GliomaGenError
 from ..labels import HEAD
 from .scan import Mask, Scan
 from .slices import fitted_slice, on_slices, slices_at
@@ -50,6 +51,7 @@ class Given:
         known: (C, *S) which voxels are given.
         region: (*S) of tasks that change a part of a scan: that part. Blending works at its edge.
         facts: For the record.
+        generate: Indices of axial slices that are generated first and then given.
     """
 
     label: NDArray[np.uint8]
@@ -57,6 +59,7 @@ class Given:
     known: Mask
     region: Mask | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    generate: Sequence[int] = ()
 
 
 def widened(where: Mask, scan: Scan, margin_mm: float) -> Mask:
@@ -101,6 +104,18 @@ def _donor_slices(ask: Ask) -> Given:
         np.moveaxis(where, axis, 0)[index] = fits
     known = (ask.contrasts & donor.here).reshape(-1, *[1] * label.ndim) & where
     return Given(label=label, voxels=voxels, known=known, facts={"slices": at, "donor_slices": theirs})
+
+
+def _generated_slices(ask: Ask) -> Given:
+    """Slices that the 2-D network makes of the label map's."""
+    if ask.axis != 2:
+        raise GliomaGenError("generated slices are axial; leave --axis out")
+    label = ask.scan.label if ask.edited is None else ask.edited
+    at = slices_at(ask.scan, ask.axis, ask.positions, ask.slices)
+    nothing = np.zeros(ask.scan.image.shape, bool)
+    return Given(
+        label=label, voxels=ask.scan.image, known=nothing, facts={"generated_slices": at}, generate=at
+    )
 
 
 def _contrasts(ask: Ask) -> Given:
@@ -178,4 +193,6 @@ TASKS: dict[str, Task] = {
     "test": Task(given=_slices),
     "ic": Task(given=_donor_slices, donor="other", contrasts="none"),
     "icma": Task(given=_donor_slices, edits="needed", donor="other", contrasts="none"),
+    "ig": Task(given=_generated_slices, contrasts="none"),
+    "igma": Task(given=_generated_slices, edits="needed", contrasts="none"),
 }

@@ -43,6 +43,7 @@ class SynthesisInferer(Inferer):
         resampling: More than 1: walk each interval so many times, see :func:`.samplers.repainting`, instead of ``sampler``.
         tell_voxels: Tell the network the known voxels. Without, they are only put into its estimates: for weights that
             were not trained on them.
+        grey_spread: Of grey levels that are not known: 1 draws them as training scans have them, 0 takes the likeliest.
 
     Attributes:
         network_calls: Forward passes of the last call, for each voxel: slices made one after the other count once.
@@ -69,6 +70,7 @@ class SynthesisInferer(Inferer):
         background_known: bool = False,
         resampling: int = 1,
         tell_voxels: bool = True,
+        grey_spread: float = 1.0,
     ) -> None:
         self.basis = basis
         self.process = process
@@ -78,6 +80,7 @@ class SynthesisInferer(Inferer):
         self.sampler = sampler
         self._sample = sampler_named(sampler, process, extrapolation=extrapolation, resampling=resampling)
         self.tell_voxels = tell_voxels
+        self.grey_spread = grey_spread
         self.guidance = guidance
         self.seed = seed
         self.precision = precision
@@ -248,7 +251,7 @@ class SynthesisInferer(Inferer):
                 greys = torch.where(greys.isnan(), measure_greys(image, known & (image > 0)), greys)
         generators = [torch_generator(self.seed, "greys", case) for case in cases]
         normal = [torch.randn(2 * self.contrasts, generator=generator) for generator in generators]
-        return distribution.draw(torch.stack(normal), greys.cpu())
+        return distribution.draw(self.grey_spread * torch.stack(normal), greys.cpu())
 
 
 class SliceInferer(SynthesisInferer):
