@@ -1,4 +1,4 @@
-"""Multi-scale structural similarity (Wang et al. 2003), as torchmetrics computes it."""
+"""Similarity of a made scan to the true one: PSNR, SSIM and MS-SSIM (Wang et al. 2003, 2004), the latter by torchmetrics."""
 
 from __future__ import annotations
 
@@ -46,3 +46,33 @@ def ms_ssim(a: Tensor, b: Tensor, *, betas: Sequence[float] = BETAS) -> Tensor:
     options: dict[str, Any] = {"data_range": 1.0, "betas": tuple(betas), "reduction": "none"}
     value: Tensor = measure(a.float(), b.float(), **options)
     return torch.as_tensor(value).reshape(-1)
+
+
+def psnr(made: Tensor, true: Tensor, where: Tensor) -> Tensor:
+    """Returns the peak signal-to-noise ratio of each contrast in dB, (C,), for images in [0, 1].
+
+    Args:
+        made: (C, *S)
+        true: (C, *S)
+        where: (*S), the voxels that count.
+    """
+    error = (made - true)[:, where].double().square().mean(1)
+    return -10 * error.clamp(min=1e-12).log10()
+
+
+def ssim(made: Tensor, true: Tensor, where: Tensor) -> Tensor:
+    """Returns the structural similarity of each contrast, (C,), averaged over some voxels, for images in [0, 1].
+
+    Args:
+        made: (C, *S), sizes of 11 or more.
+        true: (C, *S)
+        where: (*S), the voxels that count. Each is compared within a Gaussian of sigma 1.5 voxels.
+    """
+    repair_torchvision()
+    from torchmetrics.functional.image import structural_similarity_index_measure as measure
+
+    pair = made[:, None].float(), true[:, None].float()  # contrasts are compared one by one
+    options: dict[str, Any] = {"data_range": 1.0, "reduction": "none", "return_full_image": True}
+    _, image = measure(*pair, **options)
+    values: Tensor = torch.as_tensor(image)[:, 0][:, where].double().mean(1)
+    return values

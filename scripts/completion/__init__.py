@@ -1,0 +1,1 @@
+"""Parts of ``completion_study.py``."""
