@@ -110,7 +110,7 @@ def test_slices_of_another_patient_and_generated_ones(
     complete: Complete, tiny_cohort: Path, edited: Path
 ) -> None:
     """GEM-3D's settings; the record names the other patient, so that it can be kept out of test data."""
-    ic = complete(task="ic", position=None, style="slice")
+    ic = complete(task="ic", position="drawn", style="slice")
     facts = read_json(ic / CASE / f"{CASE}.json")
     cohort = read_json(tiny_cohort / "cohort.json")
     training = {entry["patient"] for entry in cohort["training"]}

@@ -33,7 +33,7 @@ class GiveKnownd(Transform):
         contrasts: Those that may be known.
         network_contrasts: All of the network's, in order.
         axis: ``axial``, ``coronal`` or ``sagittal``, of slices.
-        position: Of slices, 0 to 1 within the head; None draws one of the middle half for each case.
+        position: Of slices, 0 to 1 within the head; ``drawn``: one of the middle half for each case.
         slices: Their indices, in place of positions.
         margin_mm: By so much is a lesion widened.
         labels: ``given``, or ``unknown``: the generator is not told them.
@@ -50,7 +50,7 @@ class GiveKnownd(Transform):
         contrasts: Sequence[str],
         network_contrasts: Sequence[str],
         axis: str = "axial",
-        position: Sequence[float] | None = (0.5,),
+        position: Sequence[float] | str = (0.5,),
         slices: Sequence[int] | None = None,
         margin_mm: float = 6.0,
         labels: str = "given",
@@ -69,6 +69,8 @@ class GiveKnownd(Transform):
         self.contrasts = tuple(network_contrasts)
         self.may = np.array([name in contrasts for name in network_contrasts])
         self.axis = axis_named(axis)
+        if isinstance(position, str) and position != "drawn":
+            raise GliomaGenError(f"position '{position}': give numbers from 0 to 1 in a list, or drawn")
         self.position, self.slices = position, slices
         self.margin_mm, self.labels, self.style = float(margin_mm), labels, style
         self.convention = convention(mask_convention)
@@ -82,7 +84,7 @@ class GiveKnownd(Transform):
         donor = scan_of(data, contrasts=self.contrasts, prefix=DONOR) if f"{DONOR}label" in data else None
         edited = edited_label(scan, data["edited"], self.convention) if "edited" in data else None
         position = self.position
-        if position is None:
+        if isinstance(position, str):
             position = [float(numpy_generator(self.seed, "position", data["case"]).uniform(0.25, 0.75))]
         ask = Ask(
             scan=scan,
