@@ -13,6 +13,10 @@ from .errors import GliomaGenError
 CONTRASTS: tuple[str, ...] = ("t1c", "t1n", "t2f", "t2w")
 """Contrast order, everywhere."""
 
+CT = "ct"
+IMAGES: tuple[str, ...] = (*CONTRASTS, CT)
+"""Kinds of image that a cohort may be of, in the order of its channels."""
+
 BACKGROUND, HEAD, NETC, SNFH, ET, RC = range(6)
 LESION = 6
 """A lesion voxel of unknown kind (cohorts with one lesion class)."""
@@ -104,6 +108,8 @@ CONVENTIONS: dict[str, LabelConvention] = {
         LabelConvention(name="brats-met", prepared={0: BACKGROUND, 1: NETC, 2: SNFH, 3: ET, 4: RC}),
         # BraTS-MEN-RT: 1 gross tumour volume, whose parts are not told apart.
         LabelConvention(name="brats-men-rt", prepared={0: BACKGROUND, 1: LESION}),
+        # Up to four classes of whatever kind, organs say, in a body: they take the places of the tumour's parts.
+        LabelConvention(name="classes", prepared={0: BACKGROUND, 1: NETC, 2: SNFH, 3: ET, 4: RC}),
         LabelConvention(name="binary", prepared={0: BACKGROUND, 1: LESION}),
     )
 }

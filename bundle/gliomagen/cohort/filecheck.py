@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import GliomaGenError
-from ..labels import LabelConvention
+from ..labels import CT, LabelConvention
 from ..volume import Volume, read_header, read_volume
 from .findings import ERROR, WARNING
 from .layouts import LABEL
@@ -73,7 +73,7 @@ def check_contrast(key: str, volume: Volume, report: Report) -> None:
         return
     if not data.size or data.min() == data.max():
         report(ERROR, "constant", f"{key} has one value everywhere", key)
-    elif negative := int((data < 0).sum()):
+    elif key != CT and (negative := int((data < 0).sum())):  # in Hounsfield units water is 0
         lowest = float(data.min())
         report(
             WARNING,

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes
 
-from ..labels import BACKGROUND, HEAD, LABEL_NAMES, LabelConvention
+from ..labels import BACKGROUND, CT, HEAD, LABEL_NAMES, LabelConvention
 from ..volume import Volume
 from .filecheck import Report, check_contrast, check_labels, corners_apart_mm, read_checked
 from .findings import ERROR, WARNING, Finding
@@ -231,7 +231,9 @@ def _check_lesion(volumes: Mapping[str, Volume], convention: LabelConvention, re
             report(WARNING, "empty_mask", "no lesion in the label map", LABEL)
         return
     scans: list[NDArray[Any]] = [
-        v.data for key, v in volumes.items() if key != LABEL and v.data.shape == labels.shape
+        v.data
+        for key, v in volumes.items()
+        if key not in (LABEL, CT) and v.data.shape == labels.shape  # in CT 0 is water
     ]
     if not scans:
         return

@@ -34,9 +34,15 @@ class NormalizeContrasts(Transform):
 
     Args:
         percentiles: Which become 0 and 1.
+        window: Grey values that become 0 and 1 instead, the same in every scan: CT, whose values have a unit (HU).
     """
 
-    def __init__(self, *, percentiles: tuple[float, float] = (0.5, 99.5)) -> None:
+    def __init__(
+        self, *, percentiles: tuple[float, float] = (0.5, 99.5), window: tuple[float, float] | None = None
+    ) -> None:
+        if window is not None and not window[0] < window[1]:
+            raise GliomaGenError(f"window {list(window)}: give two rising grey values")
+        self.window = None if window is None else (float(window[0]), float(window[1]))
         low, high = percentiles
         if not 0 <= low < high <= 100:
             raise GliomaGenError(f"percentiles {list(percentiles)}: give two rising numbers from 0 to 100")
@@ -68,7 +74,13 @@ class NormalizeContrasts(Transform):
             inside = contrast[head]  # (N,)
             measured = inside[inside != 0]
             low, quarter, high = 0.0, 0.0, 0.0
-            if measured.size:
+            if self.window is not None:
+                low, high = self.window
+                if not ((inside > low) & (inside < high)).any():
+                    raise GliomaGenError(
+                        f"{file_of(image)}: nothing in it is between {low:g} and {high:g}; change the window"
+                    )
+            elif measured.size:
                 low, quarter, high = np.percentile(measured, (self.low, 25, self.high)).tolist()
             if quarter > 0:  # a magnitude image: what is below 0 is ripple
                 low = max(low, 0.0)
@@ -78,7 +90,7 @@ class NormalizeContrasts(Transform):
                 )
             scaled[head] = np.clip((inside - low) / (high - low), 0, 1)
             ranges.append([low, high])
-            negatives.append(int((inside < min(low, 0.0)).sum()))
+            negatives.append(0 if self.window else int((inside < min(low, 0.0)).sum()))
         meta = {**image.meta, "intensity_range": ranges, "clipped_negatives": negatives}
         return with_geometry(result, affine_of(image), meta=meta)
 
@@ -92,6 +104,7 @@ class NormalizeContrastsd(MapTransform):
         keys: The contrasts, one channel each.
         label_key: The label, with the head.
         percentiles: As for :class:`NormalizeContrasts`.
+        window: Likewise.
         allow_missing: Skip contrasts a case lacks, instead of refusing the case.
     """
 
@@ -101,11 +114,12 @@ class NormalizeContrastsd(MapTransform):
         *,
         label_key: str = "label",
         percentiles: tuple[float, float] = (0.5, 99.5),
+        window: tuple[float, float] | None = None,
         allow_missing: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys=allow_missing)
         self.label_key = label_key
-        self.normalize = NormalizeContrasts(percentiles=percentiles)
+        self.normalize = NormalizeContrasts(percentiles=percentiles, window=window)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Case:
         """Scales the contrasts of one case.

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import GliomaGenError
-from ..labels import CONTRASTS
+from ..labels import CONTRASTS, IMAGES
 
 LABEL = "label"
 """Key of the label map among a case's files and in data lists."""
@@ -137,12 +137,12 @@ def find_layout(name_or_pattern: str, contrast_names: Mapping[str, str] | None =
         layout = Layout(name=name_or_pattern, scan=pattern)
     if not contrast_names:
         return layout
-    strange = sorted(set(contrast_names) - {*CONTRASTS, "seg"})
+    strange = sorted(set(contrast_names) - {*IMAGES, "seg"})
     if strange or layout.channels:
         raise GliomaGenError(
             f"contrast_names: layout '{layout.name}' has its contrasts in one file, leave the option out"
             if layout.channels
-            else f"contrast_names: {strange} are not contrasts; its keys are among {[*CONTRASTS, 'seg']}"
+            else f"contrast_names: {strange} are not contrasts; its keys are among {[*IMAGES, 'seg']}"
         )
     return Layout(
         name=layout.name,

@@ -14,7 +14,7 @@ from .. import __version__
 from ..describe import describe
 from ..errors import GliomaGenError
 from ..files import write_json, written_whole
-from ..labels import CONTRASTS, LABEL_NAMES, convention
+from ..labels import CONTRASTS, HEAD, IMAGES, LABEL_NAMES, convention
 from ..machine import is_mine, rank
 from .casework import COHORT_FILE, CaseWork, Checked
 from .findings import ERROR, WARNING, Finding, table
@@ -73,6 +73,7 @@ class Preparation:
         patient_pattern: str | None = None,
         contrasts: Sequence[str] = CONTRASTS,
         label_convention: str = "brats2024",
+        class_names: Mapping[int | str, str] | None = None,
         transform_config: Any = None,
         spatial_size: Sequence[int | None] = (192, 192, 144),
         voxel_mm: Sequence[float | None] = (1.25, 1.25, 1.25),
@@ -91,6 +92,7 @@ class Preparation:
         self.patient_pattern = patient_pattern
         self.contrasts = contrasts
         self.label_convention = label_convention
+        self.class_names = class_names
         self.transform_config = (
             describe(list(transforms.transforms)) if transform_config is None else transform_config
         )
@@ -151,7 +153,9 @@ class Preparation:
                 findings[case].append(result)
             elif result is not None:
                 findings[case] += _cut_off(case, result["cut_off"])
-                entries[case] = _entry(work, files[case], checked[case], result, findings[case])
+                entries[case] = _entry(
+                    work, files[case], checked[case], result, findings[case], self._label_names()
+                )
         for case in files:
             if case in duplicates or checked[case].check.rejected:
                 work.clear(case)
@@ -183,21 +187,37 @@ class Preparation:
                 f"{dataset_dir}: is a prepared cohort already, train on it; "
                 "to prepare it again set label_convention to prepared"
             )
-        strange = [contrast for contrast in self.contrasts if contrast not in CONTRASTS]
+        strange = [contrast for contrast in self.contrasts if contrast not in IMAGES]
         if strange or not self.contrasts:
-            raise GliomaGenError(f"contrasts {list(self.contrasts)}: must be some of {list(CONTRASTS)}")
-        convention(self.label_convention)
+            raise GliomaGenError(f"contrasts {list(self.contrasts)}: must be some of {list(IMAGES)}")
+        self._label_names()
         return CaseWork(
             dataset_dir=dataset_dir,
             output_dir=output_dir,
             layout=find_layout(self.layout, self.contrast_names),
-            contrasts=tuple(contrast for contrast in CONTRASTS if contrast in self.contrasts),
+            contrasts=tuple(contrast for contrast in IMAGES if contrast in self.contrasts),
             label_convention=self.label_convention,
             transforms=self.transforms,
             transform_config=self.transform_config,
             spatial_size=self.spatial_size,
             allow_missing_contrasts=self.allow_missing_contrasts,
         )
+
+    def _label_names(self) -> dict[int, str]:
+        """Returns the name of each prepared label.
+
+        Raises:
+            GliomaGenError: A class is named that the convention does not have.
+        """
+        of: dict[int | str, int] = {LABEL_NAMES[HEAD]: HEAD}
+        of.update({number: label for number, label in convention(self.label_convention).prepared.items()})
+        named = dict(self.class_names or {})
+        strange = [number for number in named if number not in of]
+        if strange:
+            raise GliomaGenError(
+                f"class_names: {strange} are not of the convention '{self.label_convention}' ({list(of)})"
+            )
+        return {**LABEL_NAMES, **{of[number]: str(name) for number, name in named.items()}}
 
     def _write_cohort(
         self,
@@ -220,7 +240,7 @@ class Preparation:
             "format_version": COHORT_FORMAT_VERSION,
             "package_version": __version__,
             "contrasts": list(work.contrasts),
-            "labels": {str(number): name for number, name in LABEL_NAMES.items()},
+            "labels": {str(number): name for number, name in self._label_names().items()},
             "label_convention": "prepared",
             "spatial_size": list(self.spatial_size),
             "voxel_mm": list(self.voxel_mm),
@@ -267,7 +287,12 @@ class Preparation:
 
 
 def _entry(
-    work: CaseWork, files: CaseFiles, checked: Checked, result: Mapping[str, Any], findings: Iterable[Finding]
+    work: CaseWork,
+    files: CaseFiles,
+    checked: Checked,
+    result: Mapping[str, Any],
+    findings: Iterable[Finding],
+    label_names: Mapping[int, str],
 ) -> dict[str, Any]:
     """Returns what ``cohort.json`` says of a prepared case; paths relative to it, so that the folder can move."""
     check = checked.check
@@ -296,8 +321,8 @@ def _entry(
         "intensity_range": result["intensity_range"],
         "cut_off": result["cut_off"],
         "lesion_mm3": {
-            name: [before.get(name, 0.0), after.get(name, 0.0)]
-            for name in LABEL_NAMES.values()
+            label_names[number]: [before.get(name, 0.0), after.get(name, 0.0)]
+            for number, name in LABEL_NAMES.items()
             if name in before or name in after
         },
         "findings": [finding.plain() for finding in findings],
