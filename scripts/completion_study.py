@@ -29,6 +29,7 @@ from completion.measures import (
     similarity,
 )
 from completion.page import write_page
+from completion.pictures import picture_tasks
 from completion.settings import (
     CONFIGS,
     CONTRAST_RUNS,
@@ -46,6 +47,10 @@ from gliomagen.provenance import refuse_training_patients
 from gliomagen.volume import read_volume
 
 Row = dict[str, Any]
+PICTURED = (
+    *("label map alone", "its own middle slice", "5 of its slices", "t1c from the others"),
+    *("healthy", "lesion insertion", "counterfactual"),
+)
 
 
 def main() -> None:
@@ -89,6 +94,17 @@ def main() -> None:
         complete(folder, overlay=overlay, dataset_dir=options.cohort, threads=options.threads, **run)
         rows[name] = measure(name, folder)
     write_page(options.page, rows, command=f"python scripts/completion_study.py COHORT{_asked(options)}")
+    titles = [name for name in PICTURED if name in rows]
+    source = next(iter(entries))
+    folders = {name: options.work / "completed" / name for name in titles}
+    cases = {name: _case_of(folders[name], source) for name in titles}
+    picture_tasks(options.page.with_suffix(".png"), folders, cases, entries[source], titles)
+
+
+def _case_of(folder: Path, source: str) -> str:
+    """Returns the name that a patient's scan has in a setting: that of the edited label map, where there is one."""
+    sidecars = [read_json(path) for path in sorted(folder.glob("*/*.json"))]
+    return next(str(facts["case"]) for facts in sidecars if facts["source_case"] == source)
 
 
 def _asked(options: argparse.Namespace) -> str:

@@ -33,9 +33,8 @@ def write_page(path: Path, rows: dict[str, list[Row]], *, command: str) -> None:
     tail = rest.split(END)[1]
     tables = [_slices(rows), _contrasts(rows), _regions(rows), _healthy(rows), _steps(rows)]
     body = "\n\n".join(table for table in tables if table)
-    given = sum(len(some) for some in rows.values())
-    kept = all(row["exact"] for some in rows.values() for row in some)
-    count = f"Voxels that were given came back bit for bit in {'all' if kept else 'NOT all'} {given} completed scans."
+    told = [row["exact"] for some in rows.values() for row in some if row["exact"] is not None]
+    count = f"Voxels that a scan gave came back bit for bit in {sum(told)} of {len(told)} completed scans."
     with written_whole(path) as beside:
         beside.write_text(f"{head}{BEGIN}\n`{command}`\n\n{count}\n\n{body}\n{END}{tail}", encoding="utf-8")
 
