@@ -159,6 +159,58 @@ def test_unconditional_and_lesion_only(weights: Path, tmp_path: Path) -> None:
     assert (read_volume(tmp_path / "o" / "x" / "x-t1c.nii.gz").data[label == 0] > 0).any()
 
 
+def test_slices_at_stated_heights(tmp_path: Path) -> None:
+    """Slices without a mask, at the heights asked for: the same height is the same slice, another one is another."""
+    slices = write_weights(
+        tmp_path / "slices.pt", "slices.yaml", spatial_size=[16, 16, None], voxel_mm=[3.0, 3.0, None]
+    )
+    options = {"weights": slices, "steps": 1, "unconditional": 1, **SMALL}
+    done = bundle_run(
+        "inferring",
+        "inference.yaml",
+        "slices.yaml",
+        output_dir=tmp_path / "o",
+        heights="[0.2,0.8,0.2]",
+        **options,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    made = read_volume(tmp_path / "o" / "unconditional-000" / "unconditional-000-t1c.nii.gz").data
+    assert made.shape == (16, 16, 3)
+    low, high, low_again = np.moveaxis(made, -1, 0)
+    assert np.abs(low - low_again).max() < 1e-5 < 1e-3 < np.abs(low - high).max()
+
+
+@pytest.mark.parametrize(
+    ("overlays", "heights", "said"),
+    [
+        ((), "[0.5]", "slices.yaml"),
+        (("slices.yaml",), "[50]", "0 to 1"),
+        (("slices.yaml",), None, "--heights"),
+    ],
+)
+def test_heights_that_cannot_be(
+    overlays: tuple[str, ...], heights: str | None, said: str, tmp_path: Path
+) -> None:
+    """Heights for a network of volumes, as slice numbers, or none where nothing else tells how many slices."""
+    weights = write_weights(
+        tmp_path / "w.pt", *overlays, spatial_size=[16, 16, None], voxel_mm=[3.0, 3.0, None]
+    )
+    options = {} if heights is None else {"heights": heights}
+    done = bundle_run(
+        "inferring",
+        "inference.yaml",
+        *overlays,
+        output_dir=tmp_path / "o",
+        weights=weights,
+        unconditional=1,
+        steps=1,
+        **options,
+        **SMALL,
+    )
+    assert done.returncode == 1 and said in done.stderr.strip().splitlines()[-1], done.stderr
+    assert not any((tmp_path / "o").rglob("*.nii.gz"))
+
+
 def test_a_cohort_of_another_size(weights: Path, tmp_path: Path) -> None:
     """The network is convolutional: a prepared mask of another size, a multiple of 16, keeps its own grid."""
     cohort = write_prepared_cohort(tmp_path / "cohort", training=1, validation=1, size=(32, 16, 16))

@@ -54,24 +54,41 @@ class AddMissingMaskd(MapTransform):
 
     Args:
         keys: The mask.
-        spatial_size: Of the empty mask.
-        voxel_mm: Of the empty mask.
+        spatial_size: Of the empty mask; None where the weights leave an axis as it is, as those of slices may.
+        voxel_mm: Of the empty mask, likewise.
+        heights: Relative heights of its axial slices, for the 2-D network; null: it has the weights' size.
+
+    Raises:
+        GliomaGenError: The weights tell no number of slices, and there are no ``heights``.
     """
 
-    def __init__(self, keys: str, *, spatial_size: Sequence[int], voxel_mm: Sequence[float]) -> None:
+    def __init__(
+        self,
+        keys: str,
+        *,
+        spatial_size: Sequence[int | None],
+        voxel_mm: Sequence[float | None],
+        heights: Sequence[float] | None = None,
+    ) -> None:
         super().__init__(keys)
-        self.spatial_size = tuple(spatial_size)
-        self.voxel_mm = tuple(voxel_mm)
+        depth = len(heights) if heights else spatial_size[2]
+        self.spatial_size = (*spatial_size[:2], depth)
+        self.voxel_mm = tuple(mm or 1.0 for mm in voxel_mm)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Case:
         """Adds the mask and ``labels_known`` where there is none."""
         case = dict(data)
         for key in self.keys:
             if key not in case:
+                if None in self.spatial_size:
+                    raise GliomaGenError(
+                        f"the weights' grid {self.spatial_size} leaves a size open; name slices with --heights"
+                    )
+                shape = tuple(int(size) for size in self.spatial_size if size)
                 affine = np.diag([*self.voxel_mm, 1.0])
-                affine[:3, 3] = -affine[:3, :3] @ (np.array(self.spatial_size) - 1) / 2
-                case[key] = with_geometry(np.zeros((1, *self.spatial_size), np.uint8), affine)
-                case["labels_known"] = with_geometry(np.zeros((1, *self.spatial_size), np.uint8), affine)
+                affine[:3, 3] = -affine[:3, :3] @ (np.array(shape) - 1) / 2
+                case[key] = with_geometry(np.zeros((1, *shape), np.uint8), affine)
+                case["labels_known"] = with_geometry(np.zeros((1, *shape), np.uint8), affine)
         return case
 
 

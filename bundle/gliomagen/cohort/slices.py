@@ -9,7 +9,9 @@ import numpy as np
 from monai.transforms import MapTransform, Randomizable
 from numpy.typing import NDArray
 
+from ..errors import GliomaGenError
 from ..labels import HEAD
+from .loading import file_of
 
 
 class DrawSliced(MapTransform, Randomizable):
@@ -64,3 +66,36 @@ class DrawSliced(MapTransform, Randomizable):
             height = float("nan")
         slices = {key: np.ascontiguousarray(data[key][..., at]) for key in self.key_iterator(data)}
         return {**data, **slices, "height": np.float32(height)}
+
+
+class StateHeightsd(MapTransform):
+    """Tells the relative height of each axial slice of a mask, ``position`` (Z,), in place of what its head says.
+
+    Args:
+        keys: The mask, (1, X, Y, Z).
+        heights: Of its slices, 0 (lowest) to 1; None leaves it to the head.
+        spatial_dims: Of the network: volumes have no height.
+
+    Raises:
+        GliomaGenError: The network is not 2-D, a height is not in 0 to 1, or a mask has another number of slices.
+    """
+
+    def __init__(self, keys: str, *, heights: Sequence[float] | None, spatial_dims: int) -> None:
+        super().__init__(keys)
+        if heights is not None and spatial_dims != 2:
+            raise GliomaGenError("heights are of slices: add the overlay slices.yaml, or leave --heights out")
+        if heights is not None and not all(0 <= height <= 1 for height in heights):
+            raise GliomaGenError(f"heights {list(heights)}: relative ones are asked for, from 0 to 1")
+        self.heights = heights
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Adds ``position`` to a case."""
+        if self.heights is None:
+            return dict(data)
+        for key in self.keys:
+            slices = data[key].shape[-1]
+            if slices != len(self.heights):
+                raise GliomaGenError(
+                    f"{file_of(data[key])}: {slices} slices and {len(self.heights)} heights; name one --heights each"
+                )
+        return {**data, "position": np.asarray(self.heights, np.float32)}

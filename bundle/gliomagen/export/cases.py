@@ -138,14 +138,16 @@ def prepare_synthesis(
     """Turns a batch into what the evaluator gives the inferer: MONAI's ``prepare_batch``.
 
     Args:
-        batch: ``image`` label map (B, 1, *S), ``labels_known`` (B, 1, *S), ``case``.
+        batch: ``image`` label map (B, 1, *S), ``labels_known`` (B, 1, *S), ``case``, and ``position`` (B, slices) where
+            the heights of slices are stated.
         device: Where the network is.
         non_blocking: As in ``Tensor.to``.
         **_: Not used.
     """
     image = torch.as_tensor(batch["image"]).to(device, non_blocking=non_blocking)
     known = torch.as_tensor(batch["labels_known"]).to(device, non_blocking=non_blocking)
-    return image, image, (), {"case_ids": list(batch["case"]), "labels_known": known}
+    stated = {"position": torch.as_tensor(batch["position"])} if "position" in batch else {}
+    return image, image, (), {"case_ids": list(batch["case"]), "labels_known": known, **stated}
 
 
 def run_pending(evaluator: Any, dataset: Dataset[Any]) -> None:
