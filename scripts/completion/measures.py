@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from gliomagen.evaluation.continuity import seam, slice_steps
 from gliomagen.evaluation.features import EncoderFeatures
 from gliomagen.evaluation.similarity import psnr, ssim
 from gliomagen.files import read_json
-from gliomagen.labels import CONTRASTS, HEAD
+from gliomagen.labels import HEAD
 from gliomagen.volume import read_volume
 
 Array = NDArray[Any]
@@ -48,25 +48,33 @@ class Completed:
         return region
 
 
-def read_completed(folder: Path, case: str, entry: Mapping[str, Any]) -> Completed:
+def read_scan(entry: Mapping[str, Any], contrasts: Sequence[str]) -> tuple[Array, Array]:
+    """Returns a scan's contrasts, (C, *S), and its label map, (*S)."""
+    image = np.stack([read_volume(entry[contrast]).to_ras().data for contrast in contrasts])
+    return image, read_volume(entry["label"]).to_ras().data
+
+
+def read_completed(folder: Path, case: str, entry: Mapping[str, Any], contrasts: Sequence[str]) -> Completed:
     """Reads a case of ``completing``.
 
     Args:
         folder: Its output.
         case: Name of the case.
         entry: Of the true scan.
+        contrasts: Of both.
     """
 
     def image(name: str) -> Array:
         return read_volume(folder / case / f"{case}-{name}.nii.gz").to_ras().data
 
     packed = image("given")
+    true, true_label = read_scan(entry, contrasts)
     return Completed(
-        made=np.stack([image(contrast) for contrast in CONTRASTS]),
-        true=np.stack([read_volume(entry[contrast]).to_ras().data for contrast in CONTRASTS]),
-        given=np.stack([(packed >> k) & 1 > 0 for k in range(len(CONTRASTS))]),
+        made=np.stack([image(contrast) for contrast in contrasts]),
+        true=true,
+        given=np.stack([(packed >> k) & 1 > 0 for k in range(len(contrasts))]),
         label=image("seg"),
-        true_label=read_volume(entry["label"]).to_ras().data,
+        true_label=true_label,
         facts=read_json(folder / case / f"{case}.json"),
     )
 
@@ -79,23 +87,21 @@ def exact(case: Completed) -> bool | None:
 
 
 def similarity(
-    case: Completed, left_out: NDArray[np.bool_], features: EncoderFeatures
+    case: Completed, left_out: NDArray[np.bool_], features: EncoderFeatures | None
 ) -> dict[str, list[float]]:
     """Returns PSNR in dB and SSIM of each contrast, and the perceptual distance of all, over the head.
 
     Args:
         case: The case.
         left_out: (*S) voxels that do not count, the same in every setting: slices that one of them was given.
-        features: Of the perceptual distance; for it these voxels are the true ones.
+        features: Of the perceptual distance, for which these voxels are the true ones; None: without it.
     """
     where = torch.from_numpy((case.true_label > 0) & ~left_out)
     made, true = torch.from_numpy(case.made), torch.from_numpy(case.true)
-    shown = np.where(left_out, case.true, case.made)
-    return {
-        "psnr": psnr(made, true, where).tolist(),
-        "ssim": ssim(made, true, where).tolist(),
-        "distance": [features.distance(shown, case.true)],
-    }
+    row = {"psnr": psnr(made, true, where).tolist(), "ssim": ssim(made, true, where).tolist()}
+    if features is not None:
+        row["distance"] = [features.distance(np.where(left_out, case.true, case.made), case.true)]
+    return row
 
 
 def continuity(case: Completed) -> dict[str, list[float]]:
@@ -127,8 +133,9 @@ def mirrored_tissue(case: Completed) -> dict[str, list[float]]:
 
     other_side = mirror((case.true_label == HEAD) & ~case.region)
     where = case.region & other_side
+    nothing = [float("nan")] * len(case.made)
     if where.sum() < 64:
-        return {"mean": [float("nan")] * 4, "deviation": [float("nan")] * 4}
+        return {"mean": nothing, "deviation": nothing}
     made, beyond = case.made[:, where], mirror(case.true)[:, where]
     return {
         "mean": (made.mean(1) - beyond.mean(1)).tolist(),
@@ -146,7 +153,7 @@ def mirrored_null(case: Completed, others: list[tuple[Array, Array]]) -> dict[st
     means, deviations = [], []
     for true, label in others:
         healthy = np.where(case.region & (label != HEAD), 0, label)
-        region_only = np.where(case.region & (label == HEAD), False, True)[None].repeat(4, 0)
+        region_only = np.where(case.region & (label == HEAD), False, True)[None].repeat(len(case.made), 0)
         found = mirrored_tissue(
             Completed(made=true, true=true, given=region_only, label=healthy, true_label=label, facts={})
         )
@@ -157,5 +164,5 @@ def mirrored_null(case: Completed, others: list[tuple[Array, Array]]) -> dict[st
 
 def _rms(rows: list[list[float]]) -> list[float]:
     table = np.asarray(rows, float)
-    table = table[np.isfinite(table).all(1)]
-    return np.sqrt((table**2).mean(0)).tolist() if len(table) else [float("nan")] * 4
+    there = table[np.isfinite(table).all(1)]
+    return np.sqrt((there**2).mean(0)).tolist() if len(there) else [float("nan")] * table.shape[1]

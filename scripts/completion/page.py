@@ -10,33 +10,42 @@ import numpy as np
 
 from gliomagen.evaluation.intervals import Estimate, mean_interval
 from gliomagen.files import written_whole
-from gliomagen.labels import CONTRASTS
 
-from .settings import CONTRAST_RUNS, REGIONS, REGRESSIONS, SLICES
+from .settings import ALONE, ALONE_LIKELIEST, REGIONS, SLICES, missing
 
 Row = dict[str, Any]
-BEGIN, END = "<!-- tables begin -->", "<!-- tables end -->"
-_ALONE = next(iter(SLICES))
-_ALONE_LIKELIEST = next(iter(CONTRAST_RUNS))
 
 
-def write_page(path: Path, rows: dict[str, list[Row]], *, command: str) -> None:
-    """Writes the tables between the page's two marks; what stands around them is kept.
+def write_page(
+    path: Path, experiment: str, rows: dict[str, list[Row]], contrasts: Sequence[str], *, command: str
+) -> None:
+    """Writes the tables between the experiment's two marks; what stands around them is kept.
 
     Args:
         path: The page.
+        experiment: Its name.
         rows: Of each setting, a row for each case.
+        contrasts: Of the scans.
         command: That made it.
     """
-    text = path.read_text(encoding="utf-8") if path.is_file() else f"# Completion\n\n{BEGIN}\n{END}\n"
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
-    tables = [_slices(rows), _contrasts(rows), _regions(rows), _healthy(rows), _steps(rows)]
+    begin, end = f"<!-- {experiment} -->", f"<!-- end of {experiment} -->"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if begin not in text:
+        text += f"\n{begin}\n{end}\n"
+    head, rest = text.split(begin)
+    tail = rest.split(end)[1]
+    tables = [
+        _slices(rows),
+        _contrasts(rows, contrasts),
+        _regions(rows),
+        _healthy(rows, contrasts),
+        _steps(rows),
+    ]
     body = "\n\n".join(table for table in tables if table)
     told = [row["exact"] for some in rows.values() for row in some if row["exact"] is not None]
     count = f"Voxels that a scan gave came back bit for bit in {sum(told)} of {len(told)} completed scans."
     with written_whole(path) as beside:
-        beside.write_text(f"{head}{BEGIN}\n`{command}`\n\n{count}\n\n{body}\n{END}{tail}", encoding="utf-8")
+        beside.write_text(f"{head}{begin}\n`{command}`\n\n{count}\n\n{body}\n{end}{tail}", encoding="utf-8")
 
 
 def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -62,6 +71,8 @@ def _gain(rows: Sequence[Row], base: Sequence[Row], value: Callable[[Row], float
 
 
 def _slices(rows: dict[str, list[Row]]) -> str:
+    if ALONE not in rows:
+        return ""
     lines = []
     scores: dict[str, tuple[Callable[[Row], float], int]] = {
         "psnr": (lambda row: float(np.mean(row["psnr"])), 2),
@@ -73,8 +84,8 @@ def _slices(rows: dict[str, list[Row]]) -> str:
             line = [name]
             for value, digits in scores.values():
                 line.append(_shown(_mean(rows[name], value), digits))
-                if name != _ALONE:
-                    line[-1] += f"; {_shown(_gain(rows[name], rows[_ALONE], value), digits)}"
+                if name != ALONE:
+                    line[-1] += f"; {_shown(_gain(rows[name], rows[ALONE], value), digits)}"
             lines.append(line)
     header = ["given beside the label map", "PSNR, dB; gain", "SSIM; gain", "feature distance; gain"]
     return (
@@ -83,11 +94,13 @@ def _slices(rows: dict[str, list[Row]]) -> str:
     )
 
 
-def _contrasts(rows: dict[str, list[Row]]) -> str:
+def _contrasts(rows: dict[str, list[Row]], contrasts: Sequence[str]) -> str:
     lines = []
-    for k, contrast in enumerate(CONTRASTS):
-        runs = [_ALONE_LIKELIEST, f"{contrast} from the others", f"{contrast} from the others, regression"]
-        for kind, name in zip(("label map alone", "three contrasts", "regression"), runs, strict=True):
+    for k, contrast in enumerate(contrasts):
+        runs = [ALONE_LIKELIEST, missing(contrast), missing(contrast, regression=True)]
+        for kind, name in zip(
+            ("label map alone", "the other contrasts", "the same, regression"), runs, strict=True
+        ):
             if name in rows:
                 shown = [
                     _shown(_mean(rows[name], lambda row, score=score, k=k: float(row[score][k])), digits)  # type: ignore[misc]
@@ -113,12 +126,12 @@ def _regions(rows: dict[str, list[Row]]) -> str:
     return text + _table(["task", "completed", "true scan", "cases"], lines)
 
 
-def _healthy(rows: dict[str, list[Row]]) -> str:
+def _healthy(rows: dict[str, list[Row]], contrasts: Sequence[str]) -> str:
     if "healthy" not in rows:
         return ""
     lines = []
     there = [row for row in rows["healthy"] if np.isfinite(row["mirror"]["mean"]).all()]
-    for k, contrast in enumerate(CONTRASTS):
+    for k, contrast in enumerate(contrasts):
         line = [contrast]
         for what in ("mean", "deviation"):
             line.append(_shown(_mean(there, lambda row, what=what, k=k: float(row["mirror"][what][k])), 3))  # type: ignore[misc]
@@ -144,7 +157,7 @@ def _steps(rows: dict[str, list[Row]]) -> str:
     lines = [
         [name, *(_shown(_mean(rows[name], lambda row, a=a: float(row["steps"][a])), 3) for a in range(3))]  # type: ignore[misc]
         for name in rows
-        if name not in REGRESSIONS
+        if not name.endswith("regression")
     ]
     text = (
         "## From slice to slice\n\nMean absolute difference of neighbouring slices inside the head, as a multiple of the "

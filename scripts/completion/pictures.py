@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 
 from gliomagen.files import written_whole
 from gliomagen.labels import CONTRASTS, HEAD
@@ -32,7 +31,7 @@ def picture_tasks(
         entry: The true scan.
         titles: Which settings, in order.
     """
-    shown = {title: read_completed(folders[title], cases[title], entry) for title in titles}
+    shown = {title: read_completed(folders[title], cases[title], entry, CONTRASTS) for title in titles}
     first = next(iter(shown.values()))
     at = int((first.true_label > HEAD).sum((0, 1)).argmax())
     columns = [("scan", first.true, None), *((t, c.made, c.given) for t, c in shown.items())]

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
 
 from gliomagen import BUNDLE_ROOT
-from gliomagen.labels import CONTRASTS
 
 CONFIGS = Path(BUNDLE_ROOT) / "configs"
 REGRESSION = Path(__file__).with_name("regression.yaml")
 
+ALONE, ALONE_LIKELIEST = "label map alone", "label map alone, likeliest greys"
 SLICES: dict[str, dict[str, Any]] = {
-    "label map alone": {"task": "base"},
+    ALONE: {"task": "base"},
     "its own middle slice": {"task": "test", "position": [0.5]},
     "3 of its slices": {"task": "informed_slice", "position": [0.25, 0.5, 0.75]},
     "5 of its slices": {"task": "informed_slice", "position": [0.1, 0.3, 0.5, 0.7, 0.9]},
@@ -24,27 +24,6 @@ SLICES: dict[str, dict[str, Any]] = {
 }
 LIKELIEST = {"grey_spread": 0.0}
 """Of contrasts that are missing, so that what is compared is not the luck of a drawn brightness."""
-
-
-def _others(contrast: str) -> list[str]:
-    return [name for name in CONTRASTS if name != contrast]
-
-
-CONTRAST_RUNS: dict[str, dict[str, Any]] = {
-    "label map alone, likeliest greys": {"task": "base", **LIKELIEST},
-    **{
-        f"{contrast} from the others": {
-            "task": "missing_contrast",
-            "contrasts": _others(contrast),
-            **LIKELIEST,
-        }
-        for contrast in CONTRASTS
-    },
-}
-REGRESSIONS: dict[str, dict[str, Any]] = {
-    f"{contrast} from the others, regression": {"task": "missing_contrast", "contrasts": _others(contrast)}
-    for contrast in CONTRASTS
-}
 REGIONS: dict[str, dict[str, Any]] = {
     "healthy": {"task": "healthy"},
     "replace": {"task": "replace"},
@@ -54,16 +33,34 @@ REGIONS: dict[str, dict[str, Any]] = {
 EDITED = ("lesion insertion", "counterfactual")
 
 
-def complete(folder: Path, *, overlay: Path | None = None, **options: Any) -> None:
+def missing(contrast: str, *, regression: bool = False) -> str:
+    """Returns the name of the setting that makes a contrast of the others."""
+    return f"{contrast} from the others{', regression' if regression else ''}"
+
+
+def contrast_runs(contrasts: Sequence[str], *, regression: bool = False) -> dict[str, dict[str, Any]]:
+    """Returns the settings that make each contrast of the others, by the generator or by regression."""
+    how = {} if regression else LIKELIEST
+    return {
+        missing(contrast, regression=regression): {
+            "task": "missing_contrast",
+            "contrasts": [name for name in contrasts if name != contrast],
+            **how,
+        }
+        for contrast in contrasts
+    }
+
+
+def complete(folder: Path, *, overlays: Sequence[Path] = (), **options: Any) -> None:
     """Runs ``completing``; what is finished is not done again.
 
     Args:
         folder: Where the cases go.
-        overlay: A further config.
+        overlays: Further configs.
         **options: Of the workflow.
     """
     parser = ConfigParser()
-    parser.read_config([str(CONFIGS / "complete.yaml"), *([str(overlay)] if overlay else [])])
+    parser.read_config([str(CONFIGS / "complete.yaml"), *map(str, overlays)])
     parser.update({"output_dir": str(folder), "num_workers": 0, **_plain(options)})
     parser.get_parsed_content("imports")
     parser.get_parsed_content("completing")
