@@ -30,7 +30,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_prepared_cohort(tmp_path_factory.mktemp("real"), training=6, validation=2)
 
 
-def mixture(cohort: Path, out: Path, sets: list[Path], arm: str | dict[str, int], **options: Any) -> Mixture:
+def mixture(cohort: Path, out: Path, sets: list[Path], arm: str | dict[str, Any], **options: Any) -> Mixture:
     return Mixture(
         training=datalist(cohort, "training"),
         validation=datalist(cohort, "validation"),
@@ -74,6 +74,17 @@ def test_no_child_of_a_validation_patient_trains(cohort: Path, tmp_path: Path) -
     }
     with pytest.raises(GliomaGenError, match="without 2 children of validation patients"):
         mixture(cohort, tmp_path, [made], "real+2x", dataset_id=602).write()
+
+
+def test_an_arm_of_one_data_set_among_several(cohort: Path, tmp_path: Path) -> None:
+    """Ways of making scans are compared on the same label maps, one data set each."""
+    sets = [write_synthetic(tmp_path, seen=TRAINED, number=number) for number in (501, 502)]
+    arm = {"real": 2, "synthetic": 3, "of": sets[1].name}
+    folder = mixture(cohort, tmp_path, sets, arm).write()
+    made = [case for case in split_of(folder)["train"] if case.startswith("made")]
+    assert len(made) == 3 and all(case.startswith("made502") for case in made)
+    with pytest.raises(GliomaGenError, match="no data set Dataset999_None among"):
+        mixture(cohort, tmp_path, sets, {**arm, "of": "Dataset999_None"})
 
 
 def test_a_child_with_a_validating_donor_does_not_train_either() -> None:

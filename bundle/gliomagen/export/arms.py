@@ -24,12 +24,14 @@ class Arm:
         synthetic: Synthetic ones, likewise.
         accepted: Whether the synthetic ones are of the accepted subset.
         seed: Says which cases, where the arm takes a part; None leaves it to others.
+        of: Name of the data set that synthetic cases are of; None: of all.
     """
 
     real: Fraction | int
     synthetic: Fraction | int = Fraction(0)
     accepted: bool = False
     seed: int | None = None
+    of: str | None = None
 
 
 ARMS: dict[str, Arm] = {
@@ -57,15 +59,15 @@ def arm_named(name: str) -> Arm:
 
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")  # of a folder
-_COUNTED = {"real", "synthetic", "accepted_only", "seed", "name"}
+_COUNTED = {"real", "synthetic", "accepted_only", "seed", "of", "name"}
 
 
 def arm_of(told: str | Mapping[str, Any]) -> tuple[str, Arm]:
     """Returns an arm with its name, by one of :data:`ARMS`, or counted: ``{real: 10, synthetic: 50}``.
 
     Args:
-        told: A name; or ``real`` and ``synthetic`` (cases), ``accepted_only``, ``seed`` and ``name``, each of which may be
-            left out. A counted arm is named as in ``10R+50S``, ``10R+50HQS`` where only accepted cases count.
+        told: A name; or ``real`` and ``synthetic`` (cases), ``accepted_only``, ``seed``, ``of`` (which synthetic data set,
+            where there are several) and ``name``, each of which may be left out. A counted arm is named as in ``10R+50S``, ``10R+50HQS`` where only accepted cases count.
 
     Raises:
         GliomaGenError: There is no such arm, or a number is none.
@@ -81,13 +83,14 @@ def arm_of(told: str | Mapping[str, Any]) -> tuple[str, Arm]:
     accepted, seed = bool(told.get("accepted_only", False)), told.get("seed")
     parts = [f"{counts['real']}R"] if counts["real"] or not counts["synthetic"] else []
     parts += [f"{counts['synthetic']}{'HQS' if accepted else 'S'}"] if counts["synthetic"] else []
-    name = "+".join(parts) + (f"-seed{seed}" if seed is not None else "")
+    of = told.get("of")
+    name = "+".join(parts) + (f"-of-{of}" if of else "") + (f"-seed{seed}" if seed is not None else "")
     name = str(told.get("name", name))
     if not _NAME.fullmatch(name) or name in ARMS:
         raise GliomaGenError(
             f"arm {dict(told)}: cannot be named '{name}'; give letters, digits, +, -, _ and ., and none of {list(ARMS)}"
         )
-    return name, Arm(**counts, accepted=accepted, seed=seed)
+    return name, Arm(**counts, accepted=accepted, seed=seed, of=of)
 
 
 def count_of(share: Fraction | int, cases: int) -> int:

@@ -97,10 +97,15 @@ class Mixture:
             if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 0):
                 raise GliomaGenError(f"{option} {count!r}: must be a whole number, 0 or more")
         self.training, self.validation = list(training), list(validation)
-        self.sets = [Path(folder) for folder in synthetic_dirs]
+        sets = [Path(folder) for folder in synthetic_dirs]
         self.output_dir, self.dataset_id, self.dataset_name = Path(output_dir), dataset_id, dataset_name
         self.arm_name, self.arm = arm_of(arm)
         self.contrasts, self.labels = tuple(contrasts), labels
+        self.sets = [folder for folder in sets if self.arm.of in (None, folder.name)]
+        if not self.sets and self.arm.of:
+            raise GliomaGenError(
+                f"arm '{self.arm_name}': no data set {self.arm.of} among {[folder.name for folder in sets]}; name one of them"
+            )
         self.seed = seed if self.arm.seed is None else self.arm.seed
         total = len(self.training)
         self.real_count = count_of(self.arm.real, total) if real_count is None else real_count
