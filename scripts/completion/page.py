@@ -28,12 +28,6 @@ def write_page(
         contrasts: Of the scans.
         command: That made it.
     """
-    begin, end = f"<!-- {experiment} -->", f"<!-- end of {experiment} -->"
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    if begin not in text:
-        text += f"\n{begin}\n{end}\n"
-    head, rest = text.split(begin)
-    tail = rest.split(end)[1]
     tables = [
         _slices(rows),
         _contrasts(rows, contrasts),
@@ -44,11 +38,28 @@ def write_page(
     body = "\n\n".join(table for table in tables if table)
     told = [row["exact"] for some in rows.values() for row in some if row["exact"] is not None]
     count = f"Voxels that a scan gave came back bit for bit in {sum(told)} of {len(told)} completed scans."
+    replaced(path, experiment, f"`{command}`\n\n{count}\n\n{body}")
+
+
+def replaced(path: Path, part: str, body: str) -> None:
+    """Puts text between a page's two marks of a part; what stands around them is kept.
+
+    Args:
+        path: The page.
+        part: Name in the marks.
+        body: The text.
+    """
+    begin, end = f"<!-- {part} -->", f"<!-- end of {part} -->"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if begin not in text:
+        text += f"\n{begin}\n{end}\n"
+    head, rest = text.split(begin)
     with written_whole(path) as beside:
-        beside.write_text(f"{head}{begin}\n`{command}`\n\n{count}\n\n{body}\n{end}{tail}", encoding="utf-8")
+        beside.write_text(f"{head}{begin}\n{body}\n{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Returns a Markdown table."""
     rows = [header, ["---"] * len(header), *lines]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
@@ -90,7 +101,7 @@ def _slices(rows: dict[str, list[Row]]) -> str:
     header = ["given beside the label map", "PSNR, dB; gain", "SSIM; gain", "feature distance; gain"]
     return (
         "## Informed slices\n\nOver the head without the slices that any of the settings is given, mean of the four "
-        "contrasts; the gain over the label map alone is paired by patient.\n\n" + _table(header, lines)
+        "contrasts; the gain over the label map alone is paired by patient.\n\n" + table(header, lines)
     )
 
 
@@ -107,7 +118,7 @@ def _contrasts(rows: dict[str, list[Row]], contrasts: Sequence[str]) -> str:
                     for score, digits in (("psnr", 2), ("ssim", 3))
                 ]
                 lines.append([contrast, kind, *shown])
-    return "## Missing contrasts\n\n" + _table(["contrast", "given", "PSNR, dB", "SSIM"], lines)
+    return "## Missing contrasts\n\n" + table(["contrast", "given", "PSNR, dB", "SSIM"], lines)
 
 
 def _regions(rows: dict[str, list[Row]]) -> str:
@@ -123,7 +134,7 @@ def _regions(rows: dict[str, list[Row]]) -> str:
         "## Seams\n\nSteps between neighbouring voxels across the edge of the region that was made anew, as a multiple of "
         "those beside it, in healthy tissue; and the true scan's at the same place.\n\n"
     )
-    return text + _table(["task", "completed", "true scan", "cases"], lines)
+    return text + table(["task", "completed", "true scan", "cases"], lines)
 
 
 def _healthy(rows: dict[str, list[Row]], contrasts: Sequence[str]) -> str:
@@ -150,7 +161,7 @@ def _healthy(rows: dict[str, list[Row]], contrasts: Sequence[str]) -> str:
         "## Healthy tissue in a lesion's place\n\nAgainst the mirrored side of the same scan, on the scale 0 to 1; and how "
         f"unlike the same two sides are in patients who are healthy there (root mean square). {len(there)} cases.\n\n"
     )
-    return text + _table(header, lines)
+    return text + table(header, lines)
 
 
 def _steps(rows: dict[str, list[Row]]) -> str:
@@ -163,4 +174,4 @@ def _steps(rows: dict[str, list[Row]]) -> str:
         "## From slice to slice\n\nMean absolute difference of neighbouring slices inside the head, as a multiple of the "
         "true scan's.\n\n"
     )
-    return text + _table(["setting", "sagittal", "coronal", "axial"], lines)
+    return text + table(["setting", "sagittal", "coronal", "axial"], lines)
