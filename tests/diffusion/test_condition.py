@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gliomagen.diffusion.condition import make_condition, one_hot
-from gliomagen.diffusion.objective import region_weight
+from gliomagen.diffusion.objective import MOST, region_weight
 from gliomagen.diffusion.process import RectifiedFlow
 from gliomagen.diffusion.tasks import TASKS, DrawNoised, DrawTaskd
 
@@ -65,6 +65,23 @@ def test_region_weight_counts_lesions_more_where_labels_are_given(label: torch.T
     lesion, head = weight[0, 0, 6, 6, 6], weight[0, 0, 3, 3, 3]
     assert torch.isclose(lesion, 4 * head)
     assert torch.all(region_weight(label, 0 * known, lesion_weight=4) == 1)
+
+
+def test_what_is_given_is_not_learnt_and_what_is_left_counts_for_it(label: torch.Tensor) -> None:
+    """A hole is a small part of a scan: it would hardly be learnt to be filled, and holes were filled with blur."""
+    given = torch.ones(1, 4, *label.shape[2:], dtype=torch.bool)
+    given[..., 5:10, 5:10, 5:10] = False
+    given[:, 3] = False
+    weight = region_weight(label, torch.ones_like(label), given, lesion_weight=4)
+    assert torch.all(weight[given] == 0) and (weight[~given] > 0).all()
+    assert abs(weight.mean() - 1) < 1e-5
+    given[:, 3] = True
+    given[..., 6:10, 5:10, 5:10] = True
+    few = region_weight(label, torch.ones_like(label), given, lesion_weight=4)
+    plain = region_weight(label, torch.ones_like(label), lesion_weight=4)
+    assert torch.allclose(few[~given], MOST * plain.expand(few.shape)[~given])
+    nothing_left = region_weight(label, torch.ones_like(label), torch.ones_like(given), lesion_weight=4)
+    assert torch.all(nothing_left == 0)
 
 
 @pytest.mark.parametrize("task", sorted(TASKS))

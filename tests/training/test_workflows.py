@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers import CONFIGS, ROOT, bundle_run, run_environment
 from monai.bundle import ConfigParser
 from torch import nn
@@ -124,6 +125,26 @@ def test_overlay(
     assert card["architecture"]["network"] == name and card["cohort_sha256"] == cohort.sha256
     accumulation = 2 if "reference_train.yaml" in overlays else 1
     assert card["samples_per_step"] == SETTINGS["batch_size"] * accumulation
+
+
+def test_going_on_from_weights(tiny_cohort: Path, cache_dir: str, tmp_path: Path) -> None:
+    """Weights that were trained on others' scans go on with ours; the card names both, or a study would be fooled."""
+    options = {**SETTINGS, **NETWORK, "dataset_dir": tiny_cohort, "cache_dir": cache_dir}
+    first = {"output_dir": tmp_path / "first", "max_steps": 1, "checkpoint_interval": 1, "sample_interval": 1}
+    done = bundle_run("training", "train.yaml", **{**options, **first})
+    assert done.returncode == 0, done.stdout + done.stderr
+    card_file = tmp_path / "first" / "model.json"
+    before = {**json.loads(card_file.read_text()), "training_patients": [patient_hash("somebody else")]}
+    card_file.write_text(json.dumps(before))
+    more = {"output_dir": tmp_path / "more", "start_weights": tmp_path / "first" / "model.pt"}
+    done = bundle_run("training", "train.yaml", **{**options, **more, "learning_rate": 0.0})
+    assert done.returncode == 0, done.stdout + done.stderr
+    card = read_card(tmp_path / "more" / "model.pt")
+    own = {patient_hash(entry["patient"]) for entry in read_cohort(tiny_cohort).training}
+    assert set(card["training_patients"]) == own | {patient_hash("somebody else")}
+    assert card["started_from"] == before["sha256"]
+    weights = [torch.load(tmp_path / name / "model.pt", weights_only=True) for name in ("first", "more")]
+    assert all(torch.equal(weights[0][name], value) for name, value in weights[1].items())
 
 
 def test_from_inside_the_bundle(tiny_cohort: Path, cache_dir: str, tmp_path: Path) -> None:

@@ -20,20 +20,31 @@ from .process import Process
 
 _EXACT = 1e-3
 """So near black or white a voxel was cut off: interpolation does not hit them exactly."""
+MOST = 16.0
+"""So many times as much may a voxel count because others are given."""
 
 
 def region_weight(
-    label: Tensor, labels_known: Tensor, *, lesion_weight: float, background_weight: float = 1.0
+    label: Tensor,
+    labels_known: Tensor,
+    voxels_known: Tensor | None = None,
+    *,
+    lesion_weight: float,
+    background_weight: float = 1.0,
 ) -> Tensor:
-    """Returns the loss weight of each voxel, (B, 1, *S).
+    """Returns the loss weight of each voxel, (B, 1, *S), or (B, C, *S) where some voxels are given.
 
     Where labels are given, a lesion voxel counts ``lesion_weight`` times as much as another, and the mean is 1 (0 of a
     sample without any head, if background counts nothing). Where they are not given a voxel counts exactly 1, or the
     unconditional model would be pulled toward lesions.
 
+    A voxel that is given is not to be made, and counts nothing; the others count for it, up to ``MOST`` times as much. Else a
+    network that makes whole scans would learn to fill a hole from that small part of its loss that lies in holes.
+
     Args:
         label: (B, 1, *S) prepared labels.
         labels_known: (B, 1, *S)
+        voxels_known: (B, C, *S)
         lesion_weight: At least 1.
         background_weight: Of a background voxel, likewise; 0 where the sampler puts background in.
     """
@@ -41,7 +52,12 @@ def region_weight(
     raw = known * torch.where(label > HEAD, lesion_weight, torch.where(label > 0, 1.0, background_weight))
     axes = tuple(range(1, label.ndim))
     mean = raw.sum(axes, keepdim=True) / known.sum(axes, keepdim=True).clamp(min=1)
-    return torch.where(known > 0, raw / mean.clamp(min=1e-8), 1.0)
+    weight = torch.where(known > 0, raw / mean.clamp(min=1e-8), 1.0)
+    if voxels_known is None or not voxels_known.any():
+        return weight
+    left = weight * ~voxels_known.bool()  # (B, C, *S)
+    before, after = weight.mean(axes, keepdim=True), left.mean(axes, keepdim=True)
+    return left * (before / after.clamp(min=1e-8)).clamp(max=MOST)
 
 
 class PrepareDenoising:
@@ -110,6 +126,7 @@ class PrepareDenoising:
         weight = region_weight(
             on["label"],
             on["labels_known"],
+            on["voxels_known"],
             lesion_weight=self.lesion_weight,
             background_weight=self.background_weight,
         )
@@ -175,7 +192,7 @@ class ResidualLoss(nn.Module):
 
         Args:
             residual: (B, C, *S)
-            weight: (B, 1, *S), mean 1 per sample.
+            weight: (B, 1, *S) or (B, C, *S), mean 1 per sample.
         """
         error = residual.abs() if self.power == 1 else residual.square()
         return (weight * error).flatten(1).mean(1)

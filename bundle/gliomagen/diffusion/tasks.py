@@ -45,14 +45,14 @@ def _lesion_margin(label: NDArray[Any], r: np.random.RandomState) -> Mask:
 
 
 def _ball(label: NDArray[Any], r: np.random.RandomState) -> Mask:
-    """An ellipsoid centred somewhere in the head, up to 30 % of each size wide."""
+    """An ellipsoid centred somewhere in the head, up to half of each size wide."""
     inside = np.flatnonzero(label > 0)
     centre = (
         np.unravel_index(inside[r.randint(len(inside))], label.shape) if len(inside) else [0] * label.ndim
     )
     distance = np.zeros(label.shape, np.float32)
     for axis, (at, size) in enumerate(zip(centre, label.shape, strict=True)):
-        along = (np.arange(size, dtype=np.float32) - at) / max(size * r.uniform(0.06, 0.15), 1.0)
+        along = (np.arange(size, dtype=np.float32) - at) / max(size * r.uniform(0.06, 0.25), 1.0)
         distance += along.reshape([-1 if axis == k else 1 for k in range(label.ndim)]) ** 2
     return distance <= 1
 

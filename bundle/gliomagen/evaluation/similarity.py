@@ -70,7 +70,9 @@ def ssim(made: Tensor, true: Tensor, where: Tensor) -> Tensor:
         where: (*S), the voxels that count. Each is compared within a Gaussian of sigma 1.5 voxels.
     """
     options: dict[str, Any] = {"data_range": 1.0, "gaussian_weights": True, "sigma": 1.5, "full": True}
-    pairs = zip(made.double().numpy(), true.double().numpy(), strict=True)  # contrasts are compared one by one
+    pairs = zip(
+        made.double().numpy(), true.double().numpy(), strict=True
+    )  # contrasts are compared one by one
     images = [
         structural_similarity(one, other, use_sample_covariance=False, **options)[1] for one, other in pairs
     ]
