@@ -1,0 +1,1 @@
+"""Segmentation from a handful of labels, with the generator's own features."""

@@ -1,0 +1,214 @@
+"""Features of scans: what blocks of the denoiser make of a scan, with some noise added, when it is told nothing.
+
+A network that takes noise out of scans has to tell tissues apart, though nobody ever told it their names (Baranchuk et al.
+2022). Its condition is the empty one: no labels, no voxels; the scan is its noisy input alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..diffusion.basis import Basis
+from ..diffusion.condition import make_condition
+from ..diffusion.denoiser import Denoiser
+from ..diffusion.greys import fixed_greys, measure_greys, standardize
+from ..diffusion.process import Process
+from ..errors import GliomaGenError
+from ..machine import autocast
+from ..randomness import torch_generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureMaps:
+    """Features of one scan, each block's on its own grid: on the scan's they would not fit into memory.
+
+    Attributes:
+        maps: (F, *S') of each block and time, over the same field of view.
+        shape: S, voxels of the scan.
+    """
+
+    maps: Sequence[Tensor]
+    shape: tuple[int, ...]
+
+    @property
+    def width(self) -> int:
+        """Features of a voxel."""
+        return sum(len(each) for each in self.maps)
+
+    def at(self, voxels: Tensor) -> Tensor:
+        """Returns the features of some voxels, interpolated linearly, (N, F) float32.
+
+        Args:
+            voxels: (N, dimensions) indices.
+        """
+        size = torch.tensor(self.shape, device=voxels.device)
+        places = ((2 * voxels + 1) / size - 1).flip(1).float()  # grid_sample names the last axis first
+        grid = places.reshape(1, -1, *[1] * (len(self.shape) - 1), len(self.shape))
+        rows = [
+            functional.grid_sample(each[None].float(), grid, padding_mode="border", align_corners=False)
+            for each in self.maps
+        ]
+        return torch.cat([row.reshape(row.shape[1], -1) for row in rows]).T
+
+
+def block_names(network: nn.Module) -> list[str]:
+    """Returns the decoder blocks that features may come of, coarsest first.
+
+    Raises:
+        GliomaGenError: The network has no decoder as ``HaarUNet`` has it.
+    """
+    up = getattr(network, "up", None)
+    if not isinstance(up, nn.ModuleList):
+        raise GliomaGenError(f"{type(network).__name__} has no decoder blocks by name; use a HaarUNet")
+    levels = reversed(list(enumerate(up)))
+    return [f"up.{level}.{block}" for level, stage in levels for block in range(len(list(stage.children())))]
+
+
+def scan_greys(network: nn.Module, image: Tensor) -> Tensor | None:
+    """Returns the grey levels that a network is told of scans, (B, C, 2), over the head, or None where it is told none.
+
+    Args:
+        network: The denoising network.
+        image: (B, C, *S) in [0, 1], 0 outside the head.
+    """
+    if getattr(network, "greys", None) is None:
+        return None
+    greys = measure_greys(image, image > 0)
+    return torch.where(greys.isnan(), fixed_greys(image.shape[0], image.shape[1]).to(greys), greys)
+
+
+class DenoiserFeatures:
+    """Makes features of scans.
+
+    Args:
+        network: The denoising network, with its weights.
+        basis: Basis the process runs in.
+        process: The noising process.
+        num_labels: Labels without background that the network can be told, L.
+        blocks: Decoder blocks, of :func:`block_names`.
+        times: Of the noise, each in (0, 1]: 0.1 is little.
+        draws: Noises that features are the mean of.
+        seed: Of the noise, with the scan's name.
+        precision: ``bf16`` or ``fp32``.
+
+    Raises:
+        GliomaGenError: There is no such block, or a time is not in (0, 1].
+    """
+
+    def __init__(
+        self,
+        *,
+        network: nn.Module,
+        basis: Basis,
+        process: Process,
+        num_labels: int,
+        blocks: Sequence[str],
+        times: Sequence[float],
+        draws: int = 1,
+        seed: int = 0,
+        precision: str = "fp32",
+    ) -> None:
+        there = block_names(network)
+        unknown = [block for block in blocks if block not in there]
+        if unknown or not blocks:
+            raise GliomaGenError(f"blocks {list(unknown or blocks)}: choose among {there}")
+        if not times or not all(0 < time <= 1 for time in times):
+            raise GliomaGenError(f"times {list(times)}: give some above 0, up to 1")
+        self.network = network.eval()
+        self.basis = basis
+        self.process = process
+        self.num_labels = num_labels
+        self.blocks = list(blocks)
+        self.times = list(times)
+        self.draws = draws
+        self.seed = seed
+        self.precision = precision
+
+    @torch.inference_mode()
+    def __call__(
+        self, image: Tensor, names: Sequence[str], *, position: Tensor | None = None
+    ) -> list[FeatureMaps]:
+        """Returns the features of scans.
+
+        Args:
+            image: (B, C, *S) in [0, 1], 0 outside the head; sizes are multiples of 16.
+            names: Of the scans: what the noise is drawn for, so that it does not hang on what else is in the batch.
+            position: (B,) relative heights of slices, for a network that is told them; NaN where not known.
+        """
+        if bad := [size for size in image.shape[2:] if size % 16]:
+            raise GliomaGenError(f"{names[0]}: sizes {bad} are no multiples of 16; prepare the scan first")
+        clean, denoiser = self._denoiser(image, position)
+        found: list[Sequence[Tensor]] = []
+        with autocast(image.device, self.precision):
+            for time in self.times:
+                total: list[Tensor] | None = None
+                for draw in range(self.draws):
+                    made = self._activations(denoiser, clean, image, names, time, draw)
+                    total = made if total is None else [a + b for a, b in zip(total, made, strict=True)]
+                assert total is not None
+                found += [(each / self.draws).unbind(0) for each in total]
+        return [FeatureMaps(maps=maps, shape=tuple(image.shape[2:])) for maps in zip(*found, strict=True)]
+
+    def _denoiser(self, image: Tensor, position: Tensor | None) -> tuple[Tensor, Denoiser]:
+        told = scan_greys(self.network, image)
+        greys = fixed_greys(image.shape[0], image.shape[1]).to(image) if told is None else told
+        if getattr(self.network, "place_in", None) is None:
+            position = None
+        elif position is None:
+            position = torch.full((len(image),), torch.nan)
+        nothing = torch.zeros_like(image[:, :1], dtype=torch.long)
+        condition = make_condition(
+            nothing,
+            num_labels=self.num_labels,
+            contrasts=image.shape[1],
+            labels_known=nothing,
+            greys=told,
+            position=None if position is None else position.to(image),
+        )
+        with autocast(image.device, self.precision):
+            denoiser = Denoiser(
+                network=self.network, basis=self.basis, process=self.process, condition=condition
+            )
+        return self.basis(standardize(image, greys)), denoiser
+
+    def _activations(
+        self, denoiser: Denoiser, clean: Tensor, image: Tensor, names: Sequence[str], time: float, draw: int
+    ) -> list[Tensor]:
+        noise = torch.stack(
+            [
+                torch.randn(
+                    image.shape[1:], generator=torch_generator(self.seed, "features", name, time, draw)
+                )
+                for name in names
+            ]
+        )
+        t = torch.full((len(image),), time, device=image.device)
+        z = self.process.add_noise(clean, self.basis(noise.to(image)), t)
+        with watched(self.network, self.blocks) as seen:
+            denoiser.output(z, t)
+        return [seen[block].float() for block in self.blocks]
+
+
+@contextmanager
+def watched(network: nn.Module, blocks: Sequence[str]) -> Any:
+    """Keeps what blocks put out, by name, while the context lasts."""
+    seen: dict[str, Tensor] = {}
+
+    def keeping(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            seen[name] = output
+
+        return hook
+
+    with ExitStack() as stack:
+        for block in blocks:
+            handle = network.get_submodule(block).register_forward_hook(keeping(block))
+            stack.callback(handle.remove)
+        yield seen

@@ -1,0 +1,90 @@
+"""Labelled samples: slices for the 2-D network, whole scans for the 3-D one, and the classes that their labels teach."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import GliomaGenError
+from ..labels import LESION, TUMOUR
+
+IGNORED = -1
+"""Target of voxels outside the head: nobody has to learn them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A labelled scan or slice.
+
+    Attributes:
+        name: Its own; noise is drawn for it.
+        image: (C, *S) float32 in [0, 1], 0 outside the head.
+        label: (*S) prepared labels.
+        position: Relative height of a slice, NaN where not known.
+    """
+
+    name: str
+    image: Tensor
+    label: Tensor
+    position: float = float("nan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classes:
+    """What can be told apart: class 0 is all that is no lesion, class k is ``labels[k - 1]``.
+
+    Attributes:
+        labels: Prepared labels, rising.
+    """
+
+    labels: tuple[int, ...]
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> Classes:
+        """Returns the classes that some labelled voxel shows.
+
+        Raises:
+            GliomaGenError: There is no lesion in any sample.
+        """
+        told = {int(number) for sample in samples for number in sample.label.unique()}
+        labels = tuple(sorted(told & {*TUMOUR, LESION}))
+        if not labels:
+            names = ", ".join(sample.name for sample in samples[:3])
+            raise GliomaGenError(f"{names}: no lesion is labelled; label at least one case that has one")
+        return cls(labels=labels)
+
+    @property
+    def count(self) -> int:
+        """K, class 0 included."""
+        return 1 + len(self.labels)
+
+    def target(self, sample: Sample) -> Tensor:
+        """Returns the class of each voxel, (*S) int64, :data:`IGNORED` outside the head."""
+        target = torch.zeros(sample.label.shape, dtype=torch.long)
+        for k, label in enumerate(self.labels, start=1):
+            target[sample.label == label] = k
+        outside = (sample.label == 0) & (sample.image == 0).all(0)
+        return torch.where(outside, IGNORED, target)
+
+    def to_labels(self, target: Tensor) -> Tensor:
+        """Returns prepared labels of classes, uint8; class 0 becomes 0."""
+        numbers = torch.tensor([0, *self.labels], dtype=torch.uint8, device=target.device)
+        return numbers[target]
+
+
+def class_weights(target: Tensor, count: int) -> Tensor:
+    """Returns weights by the root of how rare each class is, (K,), mean 1 over voxels.
+
+    The published 0.1 for background and 0.3 for each tissue say the same for one data set; a rare tissue of another one
+    would be lost.
+
+    Args:
+        target: Classes, any shape; :data:`IGNORED` is left out.
+        count: K.
+    """
+    found = torch.bincount(target[target >= 0].flatten(), minlength=count).double()
+    weight = torch.where(found > 0, found.clamp(min=1).rsqrt(), 0.0)
+    return (weight * found.sum() / (weight * found).sum()).float()
