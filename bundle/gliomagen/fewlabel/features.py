@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..diffusion.basis import Basis
-from ..diffusion.condition import make_condition
+from ..diffusion.condition import Condition, make_condition
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.greys import fixed_greys, measure_greys, standardize
 from ..diffusion.process import Process
@@ -71,17 +71,51 @@ def block_names(network: nn.Module) -> list[str]:
     return [f"up.{level}.{block}" for level, stage in levels for block in range(len(list(stage.children())))]
 
 
-def scan_greys(network: nn.Module, image: Tensor) -> Tensor | None:
-    """Returns the grey levels that a network is told of scans, (B, C, 2), over the head, or None where it is told none.
+def scan_greys(image: Tensor) -> Tensor:
+    """Returns the grey levels of scans over the head, (B, C, 2); those of a contrast that shows none are made up.
 
     Args:
-        network: The denoising network.
         image: (B, C, *S) in [0, 1], 0 outside the head.
     """
-    if getattr(network, "greys", None) is None:
-        return None
     greys = measure_greys(image, image > 0)
     return torch.where(greys.isnan(), fixed_greys(image.shape[0], image.shape[1]).to(greys), greys)
+
+
+def told_nothing(
+    network: nn.Module,
+    image: Tensor,
+    *,
+    num_labels: int,
+    greys: Tensor | None = None,
+    position: Tensor | None = None,
+) -> tuple[Tensor, Condition]:
+    """Returns scans in the network's range, (B, C, *S), and the condition that tells no label and no voxel of them.
+
+    Args:
+        network: The denoising network; says whether it is told grey levels and heights.
+        image: (B, C, *S) in [0, 1].
+        num_labels: L.
+        greys: (B, C, 2), measured if None.
+        position: (B,), not known if None.
+    """
+    if getattr(network, "greys", None) is None:
+        told, greys = None, fixed_greys(image.shape[0], image.shape[1]).to(image)
+    else:
+        told = greys = scan_greys(image) if greys is None else greys.to(image)
+    if getattr(network, "place_in", None) is None:
+        position = None
+    elif position is None:
+        position = torch.full((len(image),), torch.nan)
+    nothing = torch.zeros_like(image[:, :1], dtype=torch.long)
+    condition = make_condition(
+        nothing,
+        num_labels=num_labels,
+        contrasts=image.shape[1],
+        labels_known=nothing,
+        greys=told,
+        position=None if position is None else position.to(image),
+    )
+    return standardize(image, greys), condition
 
 
 class DenoiserFeatures:
@@ -133,18 +167,24 @@ class DenoiserFeatures:
 
     @torch.inference_mode()
     def __call__(
-        self, image: Tensor, names: Sequence[str], *, position: Tensor | None = None
+        self,
+        image: Tensor,
+        names: Sequence[str],
+        *,
+        greys: Tensor | None = None,
+        position: Tensor | None = None,
     ) -> list[FeatureMaps]:
         """Returns the features of scans.
 
         Args:
             image: (B, C, *S) in [0, 1], 0 outside the head; sizes are multiples of 16.
             names: Of the scans: what the noise is drawn for, so that it does not hang on what else is in the batch.
+            greys: (B, C, 2) grey levels of the scans that slices are of; None: measured on the images.
             position: (B,) relative heights of slices, for a network that is told them; NaN where not known.
         """
         if bad := [size for size in image.shape[2:] if size % 16]:
             raise GliomaGenError(f"{names[0]}: sizes {bad} are no multiples of 16; prepare the scan first")
-        clean, denoiser = self._denoiser(image, position)
+        clean, denoiser = self._denoiser(image, greys, position)
         found: list[Sequence[Tensor]] = []
         with autocast(image.device, self.precision):
             for time in self.times:
@@ -156,27 +196,17 @@ class DenoiserFeatures:
                 found += [(each / self.draws).unbind(0) for each in total]
         return [FeatureMaps(maps=maps, shape=tuple(image.shape[2:])) for maps in zip(*found, strict=True)]
 
-    def _denoiser(self, image: Tensor, position: Tensor | None) -> tuple[Tensor, Denoiser]:
-        told = scan_greys(self.network, image)
-        greys = fixed_greys(image.shape[0], image.shape[1]).to(image) if told is None else told
-        if getattr(self.network, "place_in", None) is None:
-            position = None
-        elif position is None:
-            position = torch.full((len(image),), torch.nan)
-        nothing = torch.zeros_like(image[:, :1], dtype=torch.long)
-        condition = make_condition(
-            nothing,
-            num_labels=self.num_labels,
-            contrasts=image.shape[1],
-            labels_known=nothing,
-            greys=told,
-            position=None if position is None else position.to(image),
+    def _denoiser(
+        self, image: Tensor, greys: Tensor | None, position: Tensor | None
+    ) -> tuple[Tensor, Denoiser]:
+        standard, condition = told_nothing(
+            self.network, image, num_labels=self.num_labels, greys=greys, position=position
         )
         with autocast(image.device, self.precision):
             denoiser = Denoiser(
                 network=self.network, basis=self.basis, process=self.process, condition=condition
             )
-        return self.basis(standardize(image, greys)), denoiser
+        return self.basis(standard), denoiser
 
     def _activations(
         self, denoiser: Denoiser, clean: Tensor, image: Tensor, names: Sequence[str], time: float, draw: int

@@ -23,12 +23,14 @@ class Sample:
         name: Its own; noise is drawn for it.
         image: (C, *S) float32 in [0, 1], 0 outside the head.
         label: (*S) prepared labels.
+        greys: (C, 2) grey levels of the scan that a slice is of; None: its own.
         position: Relative height of a slice, NaN where not known.
     """
 
     name: str
     image: Tensor
     label: Tensor
+    greys: Tensor | None = None
     position: float = float("nan")
 
 

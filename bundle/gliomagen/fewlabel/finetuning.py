@@ -1,0 +1,253 @@
+"""Fine-tuning: the denoiser gets a head that tells classes, and its decoder learns on."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from monai.networks.blocks import Convolution
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..diffusion.basis import Basis
+from ..diffusion.denoiser import Denoiser
+from ..diffusion.process import Process
+from ..errors import GliomaGenError
+from ..machine import autocast
+from ..randomness import torch_generator
+from .augmenting import Augmentation
+from .features import block_names, told_nothing, watched
+from .samples import Classes, Sample, class_weights
+
+
+class FineTuned(nn.Module):
+    """The denoiser with a head for classes.
+
+    The head sees the finest decoder block and the scan's coefficients, and makes coefficients of logits: the basis brings
+    both to the scan's grid.
+
+    Args:
+        network: The denoiser, which is changed.
+        basis: Of the process.
+        process: The noising process.
+        num_labels: Labels without background that the network can be told, L.
+        contrasts: C.
+        classes: K.
+        spatial_dims: 2 or 3.
+        time: Of the noise, in (0, 1].
+        width: Channels of the head.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: nn.Module,
+        basis: Basis,
+        process: Process,
+        num_labels: int,
+        contrasts: int,
+        classes: int,
+        spatial_dims: int,
+        time: float,
+        width: int = 64,
+    ) -> None:
+        super().__init__()
+        self.network, self.basis, self.process = network, basis, process
+        self.num_labels, self.time = num_labels, time
+        self.block = block_names(network)[-1]
+        seen = contrasts * basis.factor
+        last = network.get_submodule(self.block.split(".")[0])[0]  # type: ignore[index]
+        first = next(p.shape[0] for p in last.parameters() if p.ndim == spatial_dims + 2)
+        self.head = nn.Sequential(
+            Convolution(
+                spatial_dims,
+                first + seen,
+                width,
+                adn_ordering="NA",
+                act="SWISH",
+                norm=("GROUP", {"num_groups": 8}),
+            ),
+            Convolution(spatial_dims, width, classes * basis.factor, kernel_size=1, conv_only=True),
+        )
+
+    def forward(
+        self, image: Tensor, noise: Tensor, greys: Tensor | None = None, position: Tensor | None = None
+    ) -> Tensor:
+        """Returns logits, (B, K, *S).
+
+        Args:
+            image: (B, C, *S) in [0, 1], 0 outside the head.
+            noise: (B, C, *S)
+            greys: (B, C, 2), measured if None.
+            position: (B,), not known if None.
+        """
+        standard, condition = told_nothing(
+            self.network, image, num_labels=self.num_labels, greys=greys, position=position
+        )
+        denoiser = Denoiser(network=self.network, basis=self.basis, process=self.process, condition=condition)
+        clean = self.basis(standard)
+        t = torch.full((len(image),), self.time, device=image.device)
+        with watched(self.network, [self.block]) as found:
+            denoiser.output(self.process.add_noise(clean, self.basis(noise), t), t)
+        hidden = functional.silu(found[self.block])
+        logits: Tensor = self.basis.inverse(self.head(torch.cat([hidden, clean.to(hidden)], 1)).float())
+        return logits
+
+
+class FineTuning:
+    """Fine-tunes copies of a denoiser on labelled samples.
+
+    Args:
+        network: The denoiser, with its weights; left as it is.
+        basis: Basis the process runs in.
+        process: The noising process.
+        num_labels: Labels without background that the network can be told, L.
+        spatial_dims: 2 or 3.
+        time: Of the noise.
+        members: How many copies.
+        train_all: All of the network learns, not only the decoder.
+        steps: Of each training.
+        batch_size: Samples a step.
+        learning_rate: Of AdamW, at the beginning; falls to nothing as a cosine does.
+        crop: Of volumes, see :class:`.Augmentation`.
+        seed: Of heads, order, changes and noise.
+        precision: ``bf16`` or ``fp32``.
+
+    Raises:
+        GliomaGenError: The time is not in (0, 1].
+    """
+
+    def __init__(
+        self,
+        *,
+        network: nn.Module,
+        basis: Basis,
+        process: Process,
+        num_labels: int,
+        spatial_dims: int,
+        time: float = 0.05,
+        members: int = 1,
+        train_all: bool = False,
+        steps: int = 400,
+        batch_size: int = 8,
+        learning_rate: float = 1e-3,
+        crop: Sequence[int] | None = None,
+        seed: int = 0,
+        precision: str = "fp32",
+    ) -> None:
+        if not 0 < time <= 1:
+            raise GliomaGenError(f"time {time}: give one above 0, up to 1")
+        self.network = network
+        self.built: dict[str, Any] = {
+            "basis": basis,
+            "process": process,
+            "num_labels": num_labels,
+            "spatial_dims": spatial_dims,
+            "time": time,
+        }
+        self.members = members
+        self.train_all = train_all
+        self.steps = steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.augment = Augmentation(spatial_dims=spatial_dims, crop=crop)
+        self.seed = seed
+        self.precision = precision
+        self.models: list[FineTuned] = []
+
+    def fit(self, samples: Sequence[Sample], classes: Classes) -> None:
+        """Trains all members."""
+        self.models = [self._trained(member, samples, classes) for member in range(self.members)]
+
+    @torch.inference_mode()
+    def probabilities(
+        self,
+        image: Tensor,
+        names: Sequence[str],
+        *,
+        greys: Tensor | None = None,
+        position: Tensor | None = None,
+    ) -> Tensor:
+        """Returns what each member says of scans and of their mirror images, (2 M, B, K, *S).
+
+        Args:
+            image: (B, C, *S)
+            names: Of the scans; the noise is drawn for them.
+            greys: (B, C, 2)
+            position: (B,)
+        """
+        said = []
+        for number, model in enumerate(self.models):
+            noise = torch.stack(
+                [
+                    torch.randn(
+                        image.shape[1:], generator=torch_generator(self.seed, "predict", number, name)
+                    )
+                    for name in names
+                ]
+            ).to(image)
+            for mirrored in (False, True):
+                turned = [x.flip(2) if mirrored else x for x in (image, noise)]
+                with autocast(image.device, self.precision):
+                    logits = model(*turned, greys, position)
+                said.append((logits.flip(2) if mirrored else logits).softmax(1))
+        return torch.stack(said)
+
+    def _trained(self, member: int, samples: Sequence[Sample], classes: Classes) -> FineTuned:
+        generator = torch_generator(self.seed, "fine-tuning", member)
+        device = next(self.network.parameters()).device
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+            model = FineTuned(
+                network=copy.deepcopy(self.network),
+                contrasts=len(samples[0].image),
+                classes=classes.count,
+                **self.built,
+            )
+        for name, parameter in model.network.named_parameters():
+            parameter.requires_grad_(self.train_all or name.split(".")[0] in ("up", "finer"))
+        model.to(device).train()
+        learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(learning, lr=self.learning_rate, weight_decay=0.01)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps)
+        targets = [classes.target(sample) for sample in samples]
+        weight = class_weights(torch.cat([target.flatten() for target in targets]), classes.count).to(device)
+        for step in range(self.steps):
+            batch = torch.randint(len(samples), (self.batch_size,), generator=generator).tolist()
+            pairs = [
+                self.augment(samples[k].image, targets[k], self.seed, member, step, place)
+                for place, k in enumerate(batch)
+            ]
+            image, target = (torch.stack(part).to(device) for part in zip(*pairs, strict=True))
+            noise = torch.randn(image.shape, generator=generator).to(device)
+            position = torch.tensor([samples[k].position for k in batch])
+            with autocast(device, self.precision):
+                logits = model(image, noise, None, position)
+            loss = segmentation_loss(logits, target, weight)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(learning, 1.0)
+            optimizer.step()
+            schedule.step()
+        return model.eval()
+
+
+def segmentation_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Returns weighted cross-entropy plus one minus the soft Dice of the lesion classes over the batch (Milletari et al. 2016).
+
+    Args:
+        logits: (B, K, *S)
+        target: (B, *S) classes; negative ones are left out.
+        weight: (K,)
+    """
+    entropy = functional.cross_entropy(logits, target, weight, ignore_index=-1)
+    there = (target >= 0)[:, None]
+    chance = logits.softmax(1) * there
+    truth = functional.one_hot(target.clamp(min=0), logits.shape[1]).movedim(-1, 1) * there
+    axes = (0, *range(2, logits.ndim))
+    overlap, total = (chance * truth).sum(axes), (chance + truth).sum(axes)
+    shown = truth.sum(axes)[1:] > 0
+    dice = (2 * overlap + 1)[1:] / (total + 1)[1:]
+    return entropy + 1 - dice[shown].mean() if shown.any() else entropy
