@@ -52,7 +52,9 @@ def test_learns_from_a_handful(dims: int, train_all: bool) -> None:
     assert said.shape == (2, 1, 2, *shape)
     found, _, _ = vote(said[:, 0].flatten(2).transpose(1, 2))
     truth = (test.label == 3).flatten()
-    found = found.bool() & (test.label > 0).flatten()  # nobody learns outside the head, where nothing is found later
+    found = (
+        found.bool() & (test.label > 0).flatten()
+    )  # nobody learns outside the head, where nothing is found later
     dice = 2 * (found & truth).sum() / (found.sum() + truth.sum())
     assert dice > 0.7
     learnt = dict(tune.models[0].network.named_parameters())

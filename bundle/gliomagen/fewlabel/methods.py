@@ -1,0 +1,159 @@
+"""Ways to segment from a few labelled samples, with one interface: ``fit`` on samples, ``predict`` others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..errors import GliomaGenError
+from ..randomness import torch_generator
+from .features import DenoiserFeatures, FeatureMaps
+from .finetuning import FineTuning
+from .prediction import Prediction, vote
+from .samples import Classes, Sample
+from .voxelwise import VoxelEnsemble
+
+_ROWS_AT_ONCE = 2**16
+"""Voxels whose features are interpolated in one go: all of a volume's would not fit into memory."""
+
+
+class Method(Protocol):
+    """Learns from labelled samples, predicts others."""
+
+    def fit(self, samples: Sequence[Sample], classes: Classes) -> None:
+        """Learns."""
+        ...
+
+    def predict(self, samples: Sequence[Sample]) -> list[Prediction]:
+        """Returns what it finds in samples of one size; their labels are not looked at. Outside the head that is class 0."""
+        ...
+
+
+def stacked(samples: Sequence[Sample]) -> tuple[Tensor, list[str], Tensor | None, Tensor]:
+    """Returns images (B, C, *S), names, grey levels (B, C, 2) or None, and positions (B,) of samples of one size."""
+    greys = [sample.greys for sample in samples]
+    told = None if any(each is None for each in greys) else torch.stack([g for g in greys if g is not None])
+    position = torch.tensor([sample.position for sample in samples])
+    return torch.stack([sample.image for sample in samples]), [s.name for s in samples], told, position
+
+
+class VoxelMethod:
+    """Every voxel by itself, from its features.
+
+    Args:
+        ensemble: Of classifiers.
+        features: Of the denoiser; None: the intensities alone, as a comparison.
+        intensities: The scan's own voxel is a feature too: decoder blocks have half of its resolution.
+        most_voxels: Rows to learn from, in all; more are drawn from.
+        seed: Of that draw.
+        at_once: Samples whose features are made together.
+    """
+
+    def __init__(
+        self,
+        *,
+        ensemble: VoxelEnsemble,
+        features: DenoiserFeatures | None,
+        intensities: bool = True,
+        most_voxels: int = 200_000,
+        seed: int = 0,
+        at_once: int = 16,
+    ) -> None:
+        self.ensemble = ensemble
+        self.features = features
+        self.intensities = intensities or features is None
+        self.most_voxels = most_voxels
+        self.seed = seed
+        self.at_once = at_once
+
+    def fit(self, samples: Sequence[Sample], classes: Classes) -> None:
+        """Learns from every labelled voxel, or from as many as allowed."""
+        most = max(1, self.most_voxels // len(samples))
+        rows, found = [], []
+        for sample, maps in self._mapped(samples):
+            target = classes.target(sample)
+            voxels = (target >= 0).nonzero()
+            if len(voxels) > most:
+                generator = torch_generator(self.seed, "voxels of", sample.name)
+                voxels = voxels[torch.randperm(len(voxels), generator=generator)[:most]]
+            rows.append(self._rows(sample, maps, voxels))
+            found.append(target[tuple(voxels.T)])
+        self.ensemble.fit(torch.cat(rows), torch.cat(found).to(rows[0].device), classes.count)
+
+    def predict(self, samples: Sequence[Sample]) -> list[Prediction]:
+        """Returns what the ensemble votes for."""
+        return [self._predicted(sample, maps) for sample, maps in self._mapped(samples)]
+
+    def _mapped(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, FeatureMaps | None]]:
+        if self.features is None:
+            yield from ((sample, None) for sample in samples)
+            return
+        for first in range(0, len(samples), self.at_once):
+            some = samples[first : first + self.at_once]
+            image, names, greys, position = stacked(some)
+            yield from zip(some, self.features(image, names, greys=greys, position=position), strict=True)
+
+    def _rows(self, sample: Sample, maps: FeatureMaps | None, voxels: Tensor) -> Tensor:
+        parts = [] if maps is None else [maps.at(voxels.to(maps.maps[0].device))]
+        if self.intensities:
+            own = sample.image[(slice(None), *voxels.T)].T
+            parts.append(own.to(parts[0]) if parts else own)
+        return torch.cat(parts, 1)
+
+    def _predicted(self, sample: Sample, maps: FeatureMaps | None) -> Prediction:
+        voxels = (sample.image > 0).any(0).nonzero()
+        shape = sample.image.shape[1:]
+        found = torch.zeros(shape, dtype=torch.long)
+        doubt, apart = torch.zeros(shape), torch.zeros(shape)
+        for some in voxels.split(_ROWS_AT_ONCE):
+            said = vote(self.ensemble.probabilities(self._rows(sample, maps, some)))
+            for image, values in zip((found, doubt, apart), said, strict=True):
+                image[tuple(some.T)] = values.to(image.device, image.dtype)
+        return Prediction(classes=found, uncertainty=doubt, disagreement=apart)
+
+
+class FineTuneMethod:
+    """The denoiser, fine-tuned.
+
+    Args:
+        tuning: How.
+        device: Where it runs.
+        at_once: Samples that are predicted together.
+    """
+
+    def __init__(self, *, tuning: FineTuning, device: torch.device | str = "cpu", at_once: int = 16) -> None:
+        self.tuning = tuning
+        self.device = torch.device(device)
+        self.at_once = at_once
+
+    def fit(self, samples: Sequence[Sample], classes: Classes) -> None:
+        """Trains."""
+        self.tuning.fit(samples, classes)
+
+    def predict(self, samples: Sequence[Sample]) -> list[Prediction]:
+        """Returns what the copies and their mirror images vote for."""
+        found = []
+        for first in range(0, len(samples), self.at_once):
+            some = samples[first : first + self.at_once]
+            image, names, greys, position = stacked(some)
+            said = self.tuning.probabilities(image.to(self.device), names, greys=greys, position=position)
+            for sample, members in zip(some, said.unbind(1), strict=True):  # (M, K, *S)
+                head = (sample.image > 0).any(0)
+                parts = vote(members.flatten(2).transpose(1, 2).cpu())
+                classes, doubt, apart = (part.reshape(head.shape) * head for part in parts)
+                found.append(Prediction(classes=classes, uncertainty=doubt, disagreement=apart))
+        return found
+
+
+def method_named(name: str, methods: Mapping[str, Method]) -> Method:
+    """Looks a method up.
+
+    Raises:
+        GliomaGenError: There is none of that name.
+    """
+    if name not in methods:
+        raise GliomaGenError(f"method '{name}' is not known; choose among {sorted(methods)}")
+    return methods[name]
