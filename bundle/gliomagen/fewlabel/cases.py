@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..diffusion.inferer import SynthesisInferer
 from ..errors import GliomaGenError
 from ..volume import Volume, read_volume
 from .features import scan_greys
@@ -74,6 +75,38 @@ class Case:
             )
             for z in (shows if only is None else only)
         ]
+
+
+class MakeMissing:
+    """Makes contrasts that a scan lacks of those it has: the generator is given these as known voxels, and no labels.
+
+    Args:
+        network: The generator's.
+        inferer: Samples with it.
+        device: Where it runs.
+    """
+
+    def __init__(
+        self, *, network: nn.Module, inferer: SynthesisInferer, device: torch.device | str = "cpu"
+    ) -> None:
+        self.network = network
+        self.inferer = inferer
+        self.device = torch.device(device)
+
+    def __call__(self, image: Tensor, here: Tensor, case: str) -> Tensor:
+        """Returns the whole scan, (C, X, Y, Z).
+
+        Args:
+            image: (C, X, Y, Z); 0 where not there.
+            here: (C,) which contrasts are there.
+            case: Named for the noise.
+        """
+        nothing = torch.zeros_like(image[:1])[None]
+        known = here.reshape(1, -1, 1, 1, 1).expand(1, *image.shape)
+        told = {"labels_known": nothing, "voxels": image[None], "voxels_known": known}
+        moved = {name: part.to(self.device) for name, part in told.items()}
+        made = self.inferer(nothing.to(self.device), self.network, case_ids=[case], **moved)[0].cpu()
+        return made * (image > 0).any(0)
 
 
 def read_case(
