@@ -57,7 +57,7 @@ def test_examples_name_what_there_is(flow: Workflow) -> None:
 
 def test_a_page_tells_every_option() -> None:
     text = page(FLOWS["train.yaml"])
-    assert "--learning_rate 0.002" in text and "--tasks mask: 0.55, none: 0.10" in text
+    assert "--learning_rate 0.002" in text and "--tasks mask: 0.45, none: 0.10" in text
     assert "python -m monai.bundle run training --config_file bundle/configs/train.yaml" in text
     assert "channels: [64, 128, 256]" in page(FLOWS["full.yaml"])
 
