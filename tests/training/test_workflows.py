@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -223,6 +224,46 @@ def test_raw_folder_gives_the_samples_of_a_prepared_one(challenge: Path, tmp_pat
         )
         assert_same_cases(from_raw, from_prepared)
         assert {5, 4, 3, 2, 1, 0} == set(np.unique([case["label"] for case in from_raw]))
+
+
+def test_learning_without_labels(challenge: Path, tmp_path: Path) -> None:
+    """Scans that nobody labelled are prepared and learnt from; labels that are there are not looked at, or the features
+    of a few-label study would owe something to them."""
+    shutil.copytree(challenge, tmp_path / "challenge")
+    for number in (0, 1, 2):
+        case = f"BraTS-GLI-{number:05}-100"
+        (tmp_path / "challenge" / case / f"{case}-seg.nii.gz").unlink()
+    made = bundle_run(
+        *("preparing", "prepare.yaml"),
+        dataset_dir=tmp_path / "challenge",
+        output_dir=tmp_path / "cohort",
+        num_workers=0,
+        allow_missing_labels=True,
+        spatial_size=[16, 16, 16],
+        voxel_mm=[3.0, 3.0, 3.0],
+        validation_fraction=0.5,
+        seed=3,
+    )
+    assert made.returncode == 0, made.stdout + made.stderr
+    cohort = read_cohort(tmp_path / "cohort")
+    assert len(cohort.unlabelled) == 3 and len(cohort.section("all")) == 3, "labelled ones are apart"
+    assert all("label" not in entry and entry["head"].endswith("-head.nii.gz") for entry in cohort.unlabelled)
+    held_out = {entry["patient"] for entry in cohort.validation}
+    held_out |= {entry["patient"] for entry in cohort.unlabelled if entry["section"] == "validation"}
+    assert 0 < len(held_out) < 6
+
+    overlays = ["train.yaml", "slices.yaml", "unlabelled.yaml"]
+    options = {"dataset_dir": str(tmp_path / "cohort"), "cache_dir": str(tmp_path / "cache")}
+    done = bundle_run("training", *overlays, output_dir=tmp_path / "run", **options, **SETTINGS, **NETWORK)
+    assert done.returncode == 0, done.stdout + done.stderr
+    patients = {f"BraTS-GLI-{number:05}" for number in range(6)} - held_out
+    assert set(read_card(tmp_path / "run" / "model.pt")["training_patients"]) == set(
+        map(patient_hash, patients)
+    )
+    for case in cached(*overlays, **options):
+        assert set(np.unique(case["label"])) == {0, 1}
+    for case in cached("train.yaml", "slices.yaml", **options):
+        assert set(np.unique(case["label"])) > {0, 1}, "with labels it is another cache"
 
 
 def assert_same_cases(one: CachedCases, other: CachedCases) -> None:

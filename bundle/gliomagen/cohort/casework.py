@@ -23,7 +23,7 @@ from ..labels import convention
 from ..volume import Volume, write_volume
 from .findings import ERROR, Finding
 from .integrity import CaseCheck, check_case, lesion_mm3
-from .layouts import LABEL, CaseFiles, Layout, Source
+from .layouts import HEAD_MAP, LABEL, CaseFiles, Layout, Source
 
 COHORT_FILE = "cohort.json"
 
@@ -55,6 +55,7 @@ class CaseWork:
         transform_config: Their plain description.
         spatial_size: What they make; None leaves an axis open.
         allow_missing_contrasts: Whether a case may lack some.
+        allow_missing_labels: Whether it may lack a label map; the head's is made then.
     """
 
     dataset_dir: Path
@@ -66,6 +67,7 @@ class CaseWork:
     transform_config: Any
     spatial_size: tuple[int | None, ...]
     allow_missing_contrasts: bool
+    allow_missing_labels: bool
 
     def check(self, files: CaseFiles) -> None:
         """Checks a case and stores what was found."""
@@ -77,6 +79,7 @@ class CaseWork:
             expected=self.layout.expected,
             root=self.dataset_dir,
             allow_missing_contrasts=self.allow_missing_contrasts,
+            allow_missing_labels=self.allow_missing_labels,
         )
         hashes = {path: _sha256(path) for path in {source.path for source in files.sources.values()}}
         sha256 = {name: hashes[source.path] for name, source in files.sources.items()}
@@ -110,7 +113,7 @@ class CaseWork:
             write_json(self._checks(files.case, ".failed.json"), {"key": key, "message": message})
             return
         try:
-            self._write(files.case, key, prepared)
+            self._write(files, key, prepared)
         except BaseException:
             self.clear(files.case)
             raise
@@ -123,7 +126,7 @@ class CaseWork:
         if failed is not None and failed["key"] == key:
             return Finding(case=case, level=ERROR, code="preparation_failed", message=failed["message"])
         stored = _stored(self.output_dir / case / "case.json")
-        names = [LABEL, *(c for c in self.contrasts if c in files.sources)]
+        names = self.made(files)
         if (
             stored is None
             or stored["key"] != key
@@ -132,8 +135,13 @@ class CaseWork:
             return None
         return stored
 
+    def made(self, files: CaseFiles) -> list[str]:
+        """Returns what is prepared of a case: its contrasts, and the label map or the head's."""
+        there = [contrast for contrast in self.contrasts if contrast in files.sources]
+        return [*there, LABEL if LABEL in files.sources else HEAD_MAP]
+
     def file(self, case: str, name: str) -> Path:
-        """Returns where the prepared scan of a contrast, or of ``label``, stands."""
+        """Returns where the prepared scan of a contrast, ``label`` or ``head`` stands."""
         return self.output_dir / case / f"{case}-{'seg' if name == LABEL else name}.nii.gz"
 
     def clear(self, case: str) -> None:
@@ -141,12 +149,13 @@ class CaseWork:
         folder = self.output_dir / case
         (folder / "case.json").unlink(missing_ok=True)
         self._checks(case, ".failed.json").unlink(missing_ok=True)
-        for name in (*self.contrasts, LABEL):
+        for name in (*self.contrasts, LABEL, HEAD_MAP):
             self.file(case, name).unlink(missing_ok=True)
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
-    def _write(self, case: str, key: str, prepared: Mapping[Any, Any]) -> None:
+    def _write(self, files: CaseFiles, key: str, prepared: Mapping[Any, Any]) -> None:
+        case = files.case
         label = prepared[LABEL]
         affine = np.asarray(label.affine, np.float64)
         labels = np.asarray(label)[0].astype(np.uint8)  # (X, Y, Z)
@@ -155,7 +164,7 @@ class CaseWork:
                 data = np.asarray(prepared[name])[0].astype(np.float32)  # (X, Y, Z)
                 write_volume(self.file(case, name), Volume(data=data, affine=affine))
         volume = Volume(data=labels, affine=affine)
-        write_volume(self.file(case, LABEL), volume)
+        write_volume(self.file(case, self.made(files)[-1]), volume)
         ranges = prepared.get("intensity_range", {})
         content = {
             "key": key,
@@ -200,6 +209,7 @@ class CaseWork:
                 "contrasts": self.contrasts,
                 "label_convention": self.label_convention,
                 "allow_missing_contrasts": self.allow_missing_contrasts,
+                "allow_missing_labels": self.allow_missing_labels,
                 "expected": [self.layout.expected(name) for name in (*self.contrasts, LABEL)],
             }
         )

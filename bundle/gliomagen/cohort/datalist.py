@@ -12,9 +12,9 @@ from ..errors import GliomaGenError
 from ..files import content_sha256, read_json
 from ..labels import CONTRASTS
 from .casework import COHORT_FILE
-from .layouts import LABEL, find_cases, patient_of
+from .layouts import HEAD_MAP, LABEL, find_cases, patient_of
 from .preparation import COHORT_FORMAT, COHORT_FORMAT_VERSION
-from .split import SECTIONS, TRAINING, VALIDATION, split_cases
+from .split import SECTIONS, TRAINING, UNLABELLED, VALIDATION, split_cases
 
 ALL = "all"
 Entry = dict[str, Any]
@@ -32,6 +32,7 @@ class Cohort:
         voxel_mm: Likewise, in mm.
         training: Entries of ``cohort.json``, paths made absolute.
         validation: Likewise.
+        unlabelled: Likewise; they have ``head`` in place of ``label``, and ``section``, the side their patient is on.
         sha256: Of the content of ``cohort.json``.
     """
 
@@ -42,18 +43,19 @@ class Cohort:
     voxel_mm: tuple[float | None, ...]
     training: list[Entry]
     validation: list[Entry]
+    unlabelled: list[Entry]
     sha256: str
 
     def section(self, name: str) -> list[Entry]:
-        """Returns the entries of ``training``, ``validation`` or ``all``, the last sorted by case.
+        """Returns the entries of ``training``, ``validation``, ``unlabelled``, or ``all`` that are labelled, sorted by case.
 
         Raises:
             GliomaGenError: There is no such section.
         """
-        _require_section(name)
+        _require_section(name, UNLABELLED)
         if name == ALL:
             return sorted([*self.training, *self.validation], key=lambda entry: str(entry["case"]))
-        return self.training if name == TRAINING else self.validation
+        return {TRAINING: self.training, VALIDATION: self.validation, UNLABELLED: self.unlabelled}[name]
 
 
 def read_cohort(dataset_dir: str | Path) -> Cohort:
@@ -79,7 +81,7 @@ def read_cohort(dataset_dir: str | Path) -> Cohort:
     contrasts = tuple(content["contrasts"])
 
     def located(entry: Entry) -> Entry:
-        files = {name: folder / entry[name] for name in (*contrasts, LABEL) if name in entry}
+        files = {name: folder / entry[name] for name in (*contrasts, LABEL, HEAD_MAP) if name in entry}
         for file in files.values():
             if not file.is_file():
                 raise GliomaGenError(f"{file}: listed in {COHORT_FILE} but not there; run preparing again")
@@ -93,6 +95,7 @@ def read_cohort(dataset_dir: str | Path) -> Cohort:
         voxel_mm=tuple(content["voxel_mm"]),
         training=[located(entry) for entry in content[TRAINING]],
         validation=[located(entry) for entry in content[VALIDATION]],
+        unlabelled=[located(entry) for entry in content.get(UNLABELLED, [])],
         sha256=content_sha256(content),
     )
 
@@ -108,9 +111,9 @@ def datalist(
 
     Args:
         dataset_dir: The cohort's folder.
-        section: ``training``, ``validation`` or ``all``.
+        section: ``training``, ``validation``, ``unlabelled`` or ``all``.
         contrasts: Those wanted.
-        allow_missing: Keep cases that lack some of them.
+        allow_missing: Keep cases that lack some of them, or a label map; ``all`` has the unlabelled then.
 
     Returns:
         Entries with case, patient, the contrasts and label, paths absolute.
@@ -124,9 +127,28 @@ def datalist(
             f"{dataset_dir}: has the contrasts {list(cohort.contrasts)}, asked for {list(contrasts)}; "
             "change the option contrasts"
         )
-    entries = [_picked(entry, contrasts) for entry in cohort.section(section)]
+    whole = cohort.section(section) + (cohort.unlabelled if section == ALL and allow_missing else [])
+    entries = [_picked(entry, contrasts) for entry in whole]
     if not allow_missing:
         _require_complete(entries, contrasts, dataset_dir)
+    return entries
+
+
+def hidden_datalist(
+    dataset_dir: str | Path, section: str = TRAINING, contrasts: Sequence[str] = CONTRASTS
+) -> list[Entry]:
+    """Returns a section as :func:`datalist` does, with the unlabelled scans of its patients: to learn from no labels.
+
+    What stands under ``label`` is the label map or, of an unlabelled scan, the head's: :class:`.masks.HideLabelsd` makes
+    them alike.
+    """
+    cohort = read_cohort(dataset_dir)
+    theirs = [entry for entry in cohort.unlabelled if section in (ALL, entry["section"])]
+    entries = [
+        _picked({LABEL: entry.get(HEAD_MAP), **entry}, contrasts)
+        for entry in [*cohort.section(section), *theirs]
+    ]
+    _require_complete(entries, contrasts, dataset_dir)
     return entries
 
 
@@ -219,9 +241,10 @@ def mask_datalist(
     return entries
 
 
-def _require_section(name: str) -> None:
-    if name not in (*SECTIONS, ALL):
-        raise GliomaGenError(f"section '{name}' is not known; choose among {[*SECTIONS, ALL]}")
+def _require_section(name: str, *more: str) -> None:
+    names = [*SECTIONS, *more, ALL]
+    if name not in names:
+        raise GliomaGenError(f"section '{name}' is not known; choose among {names}")
 
 
 def _picked(entry: Mapping[str, Any], contrasts: Sequence[str]) -> Entry:

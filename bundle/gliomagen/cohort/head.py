@@ -125,6 +125,18 @@ class AddHeadLabeld(MapTransform):
         return case
 
 
+class HideLabelsd(MapTransform):
+    """Leaves of a label map where the head is, and nothing else: for what shall be learnt without labels.
+
+    Args:
+        keys: Prepared label maps.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Case:
+        """Returns the case with every label HEAD."""
+        return {**data, **{key: (data[key] > BACKGROUND).to(data[key].dtype) * HEAD for key in self.keys}}
+
+
 def _skull_stripped(
     contrasts: NDArray[Any], lesion: Mask, voxel_mm: NDArray[np.float64], closing_mm: float
 ) -> Mask:

@@ -73,6 +73,7 @@ def check_case(
     expected: Callable[[str], str],
     root: Path,
     allow_missing_contrasts: bool = False,
+    allow_missing_labels: bool = False,
 ) -> CaseCheck:
     """Reads every voxel of a case and checks all there is to check.
 
@@ -83,6 +84,7 @@ def check_case(
         expected: Gives the file name that a contrast (or ``label``) should have, for messages.
         root: Findings name files relative to this folder.
         allow_missing_contrasts: A missing contrast is only warned of, as long as one is there.
+        allow_missing_labels: A missing label map is only warned of.
 
     Returns:
         The findings, and the facts of the scans that preparing records.
@@ -96,7 +98,8 @@ def check_case(
 
     for key in (*contrasts, LABEL):
         if key not in files.sources:
-            lenient = allow_missing_contrasts and key != LABEL and any(c in files.sources for c in contrasts)
+            some = any(c in files.sources for c in contrasts)
+            lenient = some and (allow_missing_labels if key == LABEL else allow_missing_contrasts)
             code, what = ("missing_label", "label map") if key == LABEL else ("missing_contrast", key)
             wanted = expected(key).replace("<case>", files.case)
             report(WARNING if lenient else ERROR, code, f"{what} is missing, expected {wanted}")

@@ -13,6 +13,8 @@ from ..errors import GliomaGenError
 from ..labels import CONTRASTS, IMAGES
 
 LABEL = "label"
+HEAD_MAP = "head"
+"""In place of the label map, of a scan that nobody labelled: the head alone."""
 """Key of the label map among a case's files and in data lists."""
 
 BRATS_PATIENT = r"(.+-\d{5})-\d{3}"

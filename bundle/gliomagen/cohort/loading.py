@@ -129,7 +129,7 @@ class ConvertLabelsd(MapTransform):
     Args:
         keys: The label, or several.
         convention: As for :class:`ConvertLabels`.
-        allow_missing: Skip keys a case lacks, instead of refusing the case.
+        allow_missing: Skip keys a case lacks, all of them if need be, instead of refusing the case.
     """
 
     def __init__(self, keys: KeysCollection, *, convention: str, allow_missing: bool = False) -> None:
@@ -143,7 +143,9 @@ class ConvertLabelsd(MapTransform):
             GliomaGenError: A key is missing, or as for :class:`ConvertLabels`.
         """
         case = dict(data)
-        for key in present(case, self.keys, allow_missing=self.allow_missing_keys):
+        if not self.allow_missing_keys:
+            present(case, self.keys, allow_missing=False)
+        for key in self.key_iterator(case):
             case[key] = self.convert(case[key])
         return case
 

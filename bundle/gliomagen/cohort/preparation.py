@@ -20,7 +20,7 @@ from .casework import COHORT_FILE, CaseWork, Checked
 from .findings import ERROR, WARNING, Finding, table
 from .integrity import find_duplicates
 from .layouts import LABEL, CaseFiles, find_cases, find_layout
-from .split import SECTIONS, split_cases
+from .split import SECTIONS, UNLABELLED, split_cases
 from .workers import Workers
 
 COHORT_FORMAT = "gliomagen-cohort"
@@ -57,6 +57,7 @@ class Preparation:
         seed: Of the split.
         num_workers: Processes; 0 or 1 works in this one.
         allow_missing_contrasts: Keep cases that lack some contrast.
+        allow_missing_labels: Keep cases that nobody labelled, in a section of their own.
 
     Raises:
         GliomaGenError: From :meth:`run`.
@@ -83,6 +84,7 @@ class Preparation:
         seed: int = 0,
         num_workers: int = 2,
         allow_missing_contrasts: bool = False,
+        allow_missing_labels: bool = False,
     ) -> None:
         self.dataset_dir = dataset_dir
         self.output_dir = output_dir
@@ -107,6 +109,7 @@ class Preparation:
         self.seed = seed
         self.num_workers = num_workers
         self.allow_missing_contrasts = allow_missing_contrasts
+        self.allow_missing_labels = allow_missing_labels
 
     def run(self) -> None:
         """Does all of it.
@@ -201,6 +204,7 @@ class Preparation:
             transform_config=self.transform_config,
             spatial_size=self.spatial_size,
             allow_missing_contrasts=self.allow_missing_contrasts,
+            allow_missing_labels=self.allow_missing_labels,
         )
 
     def _label_names(self) -> dict[int, str]:
@@ -233,8 +237,13 @@ class Preparation:
         among = patients if self.split["split_file"] else {case: patients[case] for case in entries}
         side = split_cases(among, **self.split)
         sections = {
-            name: [entries[case] for case in sorted(entries) if side[case] == name] for name in SECTIONS
+            name: [entries[case] for case in sorted(entries) if side[case] == name and LABEL in entries[case]]
+            for name in SECTIONS
         }
+        # Which side of the split an unlabelled scan's patient is on: what validates must not be learnt from either.
+        sections[UNLABELLED] = [
+            {**entries[case], "section": side[case]} for case in sorted(entries) if LABEL not in entries[case]
+        ]
         content = {
             "format": COHORT_FORMAT,
             "format_version": COHORT_FORMAT_VERSION,
@@ -271,7 +280,8 @@ class Preparation:
             print(table(worst_first[:_SHOWN]))
         if len(listed) > _SHOWN:
             print(f"... {len(listed) - _SHOWN} more in {path}")
-        counts = ", ".join(f"{len(sections.get(name, []))} {name}" for name in SECTIONS)
+        shown = [name for name in (*SECTIONS, UNLABELLED) if name in SECTIONS or sections.get(name)]
+        counts = ", ".join(f"{len(sections.get(name, []))} {name}" for name in shown)
         print(
             f"{found} case{'s' * (found != 1)}: {kept} prepared ({counts}), {found - kept} rejected; findings: {path}"
         )
@@ -296,9 +306,10 @@ def _entry(
 ) -> dict[str, Any]:
     """Returns what ``cohort.json`` says of a prepared case; paths relative to it, so that the folder can move."""
     check = checked.check
-    names = [name for name in (*work.contrasts, LABEL) if name in files.sources]
     sources: dict[str, dict[str, Any]] = {}
-    for name in names:
+    for name in (*work.contrasts, LABEL):
+        if name not in files.sources:
+            continue
         source = files.sources[name]
         sources[name] = {
             "file": source.path.relative_to(work.dataset_dir).as_posix(),
@@ -310,7 +321,10 @@ def _entry(
     return {
         "case": files.case,
         "patient": files.patient,
-        **{name: work.file(files.case, name).relative_to(work.output_dir).as_posix() for name in names},
+        **{
+            name: work.file(files.case, name).relative_to(work.output_dir).as_posix()
+            for name in work.made(files)
+        },
         "sources": sources,
         "geometry": {
             **result["geometry"],

@@ -11,6 +11,7 @@ from ..errors import GliomaGenError
 from ..files import read_json
 
 TRAINING, VALIDATION = SECTIONS = ("training", "validation")
+UNLABELLED = "unlabelled"
 ALL_PATIENTS = "all"
 
 

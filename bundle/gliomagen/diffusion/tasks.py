@@ -88,6 +88,12 @@ def _missing_contrasts(label: NDArray[Any], contrasts: int, r: np.random.RandomS
     return np.full((1, *label.shape), r.rand() > 1 / 3), where
 
 
+def _contrasts_alone(label: NDArray[Any], contrasts: int, r: np.random.RandomState) -> Drawn:
+    """Some contrasts, no labels: for what is learnt without them."""
+    given = _contrasts(r, contrasts, all_allowed=False)
+    return np.zeros((1, *label.shape), bool), _over_contrasts(given, np.ones(label.shape, bool))
+
+
 def _informed_slices(label: NDArray[Any], contrasts: int, r: np.random.RandomState) -> Drawn:
     """Labels and one to three slices in some contrasts."""
     given = _contrasts(r, contrasts, all_allowed=True)
@@ -111,6 +117,7 @@ TASKS: dict[str, Callable[[NDArray[Any], int, np.random.RandomState], Drawn]] = 
     "none": _none,
     "lesion_labels": _lesion_labels,
     "missing_contrasts": _missing_contrasts,
+    "contrasts_alone": _contrasts_alone,
     "informed_slices": _informed_slices,
     "outside_lesion": _outside_lesion,
     "outside_ball": _outside_ball,

@@ -249,6 +249,7 @@ class SamplePictures(Occasional):
         log: Where the mean absolute error inside the head goes.
         interval: Steps between pictures; the last step has one too.
         max_steps: Steps in all.
+        labels_told: Label maps are what samples are made of; otherwise they are made of nothing, and have no error.
     """
 
     value = "sample_error"
@@ -265,8 +266,10 @@ class SamplePictures(Occasional):
         log: RunLog,
         interval: int,
         max_steps: int,
+        labels_told: bool = True,
     ) -> None:
         super().__init__(log=log, interval=interval, max_steps=max_steps)
+        self.labels_told = labels_told
         self.dataset = dataset
         self.numbers = list(numbers)
         self.network = network
@@ -285,6 +288,8 @@ class SamplePictures(Occasional):
             label = torch.as_tensor(sample["label"])
             real = np.asarray(sample["image"], np.float32)
             options: dict[str, Any] = {"case_ids": [sample["case"]]}
+            if not self.labels_told:
+                options["labels_known"] = torch.zeros_like(label[None]).to(device)
             if "height" in sample:
                 options["position"] = torch.as_tensor(sample["height"])[None]
             made = self.inferer(label[None].to(device), self.network, **options)[0].float().cpu().numpy()
@@ -297,4 +302,5 @@ class SamplePictures(Occasional):
                 )
             )
         picture_grid(self.folder / f"step_{step:08d}.png", rows)
-        self.log.write(step, sample_error=float(np.mean(errors)))
+        if self.labels_told:
+            self.log.write(step, sample_error=float(np.mean(errors)))
