@@ -287,9 +287,7 @@ def test_synthesis_runs_the_network_and_process_of_inference() -> None:
     ):
         assert ours[name] == theirs[name], name
     asked = ("AddMissingMaskd", "StateHeightsd")  # what a user asks of one run: no mask, heights of slices
-    shared = [
-        step for step in theirs["preprocessing"]["transforms"] if not step["_target_"].endswith(asked)
-    ]
+    shared = [step for step in theirs["preprocessing"]["transforms"] if not step["_target_"].endswith(asked)]
     assert [
         step for step in ours["preprocessing"]["transforms"] if "CheckMaskd" not in step["_target_"]
     ] == shared

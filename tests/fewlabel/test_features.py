@@ -5,28 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers import CONFIGS
-from monai.bundle import ConfigParser
+from fewlabel_heads import features
 from torch.nn import functional
 
 from gliomagen.errors import GliomaGenError
-from gliomagen.fewlabel.features import DenoiserFeatures, FeatureMaps, block_names
-
-
-def features(dims: int, **options: object) -> DenoiserFeatures:
-    """Of a small network with random weights."""
-    parser = ConfigParser()
-    parser.read_config(
-        [str(CONFIGS / name) for name in ("train.yaml", *(["slices.yaml"] if dims == 2 else []))]
-    )
-    parser.update({"channels": [8, 8, 16], "network_def#groups": 4, "network_def#head_channels": 8})
-    torch.manual_seed(0)
-    network = parser.get_parsed_content("network_def")
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    told = {"blocks": ["up.1.0", "up.0.0"], "times": [0.1, 0.5], "seed": 3, **options}
-    basis, process = parser.get_parsed_content("basis"), parser.get_parsed_content("process")
-    return DenoiserFeatures(network=network, basis=basis, process=process, num_labels=5, **told)  # type: ignore[arg-type]
+from gliomagen.fewlabel.features import FeatureMaps, block_names
 
 
 def scans(*shape: int) -> torch.Tensor:
@@ -71,9 +54,9 @@ def test_features_lie_where_the_scan_lies(shape: tuple[int, ...]) -> None:
 
 def test_wrong_use_is_one_line() -> None:
     with pytest.raises(GliomaGenError, match=r"'up.9.9'.*choose among \['up.2.0', 'up.2.1', 'up.1.0'"):
-        features(2, blocks=["up.9.9"])
+        features(2, choice={0.1: ["up.9.9"]})
     with pytest.raises(GliomaGenError, match="above 0, up to 1"):
-        features(2, times=[0.0])
+        features(2, choice={0.0: ["up.0.0"]})
     with pytest.raises(GliomaGenError, match="multiples of 16"):
         features(2)(scans(24, 16), ["a", "b"])
     with pytest.raises(GliomaGenError, match="has no decoder blocks"):

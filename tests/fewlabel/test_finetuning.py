@@ -9,6 +9,7 @@ from monai.bundle import ConfigParser
 
 from gliomagen.fewlabel.augmenting import Augmentation
 from gliomagen.fewlabel.finetuning import FineTuning, segmentation_loss
+from gliomagen.fewlabel.headed import Learning
 from gliomagen.fewlabel.prediction import vote
 from gliomagen.fewlabel.samples import IGNORED, Classes, Sample
 
@@ -36,14 +37,14 @@ def sample(number: int, *shape: int) -> Sample:
     label[tuple(slice(a, a + 6) for a in at)] = 3
     image = (0.3 + 0.05 * torch.randn(4, *shape, generator=generator)).clamp(0.1, 1) * (label > 0)
     image[1] += 0.4 * (label == 3)
-    return Sample(name=f"s{number}", image=image, label=label)
+    return Sample(name=f"s{number}", case=f"s{number}", image=image, label=label)
 
 
-@pytest.mark.parametrize(("dims", "train_all"), [(2, False), (2, True), (3, False)])
-def test_learns_from_a_handful(dims: int, train_all: bool) -> None:
+@pytest.mark.parametrize(("dims", "learning"), [(2, "head"), (2, "decoder"), (2, "all"), (3, "decoder")])
+def test_learns_from_a_handful(dims: int, learning: Learning) -> None:
     shape = (32,) * dims if dims == 2 else (16, 16, 16)
     train, test = [sample(n, *shape) for n in range(4)], sample(9, *shape)
-    tune = tuning(dims, train_all=train_all, batch_size=2 if dims == 3 else 4)
+    tune = tuning(dims, learning=learning, layers=2, batch_size=2 if dims == 3 else 4)
     before = {name: value.clone() for name, value in tune.network.state_dict().items()}
     classes = Classes.of(train)
     tune.fit(train, classes)
@@ -59,7 +60,7 @@ def test_learns_from_a_handful(dims: int, train_all: bool) -> None:
     assert dice > 0.7
     learnt = dict(tune.models[0].network.named_parameters())
     changed = {name.split(".")[0] for name, value in learnt.items() if not torch.equal(value, before[name])}
-    assert ("down" in changed) == train_all and "up" in changed
+    assert ("down" in changed) == (learning == "all") and ("up" in changed) == (learning != "head")
 
 
 def test_the_same_seed_says_the_same() -> None:

@@ -64,11 +64,14 @@ def test_the_rest_of_a_cohort(cohort: Path, weights: Path, tmp_path: Path) -> No
         "labelled": labelled,
         "weights": weights,
         "output_dir": tmp_path / "o",
+        "search": True,
+        "search_times": [0.05, 0.4],
         **SMALL,
     }
     done = bundle_run("labelling", "fewlabel.yaml", **run)
     assert done.returncode == 0, done.stdout + done.stderr
     told = read_json(tmp_path / "o" / "fewlabel.json")
+    assert set(told["learnt"]["choice"]) <= {"0.05", "0.4"} and len(told["learnt"]["search"]) >= 2 * 4
     others = [f"BraTS-GLI-9000{i}-100" for i in (2, 3, 4)]
     assert sorted(told["scores"]) == others == sorted(row["case"] for row in told["label_next"])
     assert [row["disagreement"] for row in told["label_next"]] == sorted(
@@ -142,7 +145,7 @@ def test_other_ways(overlays: tuple[str, ...], method: str, cohort: Path, tmp_pa
         ({"labelled": '{"BraTS-GLI-90000-100": [99]}'}, "slices [99] are not in it; it has 0 to 15"),
         ({"labelled": '{"BraTS-GLI-90000-100": [0]}'}, "no lesion is labelled"),
         ({"blocks": "['up.7.0']"}, "choose among ['up.1.0'"),
-        ({"method": "magic"}, "choose among ['features', 'finetune']"),
+        ({"method": "magic"}, "choose among ['conv', 'features', 'finetune']"),
     ],
 )
 def test_wrong_use_is_one_line(

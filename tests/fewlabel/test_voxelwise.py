@@ -63,14 +63,14 @@ def test_classes_are_those_that_are_labelled() -> None:
     label[1:] = 1
     label[2, 2], label[3, 3] = 5, 3
     image = torch.ones(2, 4, 4) * (label > 0)
-    sample = Sample(name="a", image=image, label=label)
+    sample = Sample(name="a", case="a", image=image, label=label)
     classes = Classes.of([sample])
     assert classes.labels == (3, 5) and classes.count == 3
     target = classes.target(sample)
     assert (target[0] == IGNORED).all() and target[2, 2] == 2 and target[3, 3] == 1 and target[1, 1] == 0
     assert classes.to_labels(target.clamp(min=0))[2, 2] == 5
     with pytest.raises(GliomaGenError, match="no lesion is labelled"):
-        Classes.of([Sample(name="b", image=image, label=label.clamp(max=1))])
+        Classes.of([Sample(name="b", case="b", image=image, label=label.clamp(max=1))])
 
 
 def test_weights_by_the_root_of_rarity() -> None:

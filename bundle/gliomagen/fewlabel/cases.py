@@ -59,7 +59,7 @@ class Case:
         label = torch.zeros(self.image.shape[1:], dtype=torch.uint8) if self.label is None else self.label
         greys = scan_greys(self.image[None])[0]
         if spatial_dims == 3:
-            return [Sample(name=self.name, image=self.image, label=label, greys=greys)]
+            return [Sample(name=self.name, case=self.name, image=self.image, label=label, greys=greys)]
         shows = (self.image > 0).any(0).flatten(0, 1).any(0).nonzero().flatten().tolist()
         depth = self.image.shape[-1]
         if only is not None and (beyond := [z for z in only if not 0 <= z < depth]):
@@ -68,6 +68,7 @@ class Case:
         return [
             Sample(
                 name=f"{self.name}-{z}",
+                case=self.name,
                 image=self.image[..., z].contiguous(),
                 label=label[..., z].contiguous(),
                 greys=greys,

@@ -6,7 +6,8 @@ A network that takes noise out of scans has to tell tissues apart, though nobody
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,9 @@ from ..diffusion.process import Process
 from ..errors import GliomaGenError
 from ..machine import autocast
 from ..randomness import torch_generator
+
+Choice = Mapping[float, Sequence[str]]
+"""Decoder blocks by time of the noise, in (0, 1]: 0.1 is little."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,10 @@ class FeatureMaps:
         Args:
             voxels: (N, dimensions) indices.
         """
+        return torch.cat(self.each(voxels), 1)
+
+    def each(self, voxels: Tensor) -> list[Tensor]:
+        """Returns the same of each map by itself."""
         size = torch.tensor(self.shape, device=voxels.device)
         places = ((2 * voxels + 1) / size - 1).flip(1).float()  # grid_sample names the last axis first
         grid = places.reshape(1, -1, *[1] * (len(self.shape) - 1), len(self.shape))
@@ -55,7 +63,7 @@ class FeatureMaps:
             functional.grid_sample(each[None].float(), grid, padding_mode="border", align_corners=False)
             for each in self.maps
         ]
-        return torch.cat([row.reshape(row.shape[1], -1) for row in rows]).T
+        return [row.reshape(row.shape[1], -1).T for row in rows]
 
 
 def block_names(network: nn.Module) -> list[str]:
@@ -69,6 +77,22 @@ def block_names(network: nn.Module) -> list[str]:
         raise GliomaGenError(f"{type(network).__name__} has no decoder blocks by name; use a HaarUNet")
     levels = reversed(list(enumerate(up)))
     return [f"up.{level}.{block}" for level, stage in levels for block in range(len(list(stage.children())))]
+
+
+def checked(network: nn.Module, choice: Choice) -> Choice:
+    """Returns a choice.
+
+    Raises:
+        GliomaGenError: The network has no such block, or a time is not in (0, 1].
+    """
+    there = block_names(network)
+    if not choice or not all(0 < time <= 1 for time in choice):
+        raise GliomaGenError(f"times {list(choice)}: give some above 0, up to 1")
+    for blocks in choice.values():
+        unknown = [block for block in blocks if block not in there]
+        if unknown or not blocks:
+            raise GliomaGenError(f"blocks {list(unknown or blocks)}: choose among {there}")
+    return {float(time): list(blocks) for time, blocks in choice.items()}
 
 
 def scan_greys(image: Tensor) -> Tensor:
@@ -126,8 +150,7 @@ class DenoiserFeatures:
         basis: Basis the process runs in.
         process: The noising process.
         num_labels: Labels without background that the network can be told, L.
-        blocks: Decoder blocks, of :func:`block_names`.
-        times: Of the noise, each in (0, 1]: 0.1 is little.
+        choice: Decoder blocks, of :func:`block_names`, by time.
         draws: Noises that features are the mean of.
         seed: Of the noise, with the scan's name.
         precision: ``bf16`` or ``fp32``.
@@ -143,27 +166,25 @@ class DenoiserFeatures:
         basis: Basis,
         process: Process,
         num_labels: int,
-        blocks: Sequence[str],
-        times: Sequence[float],
+        choice: Choice,
         draws: int = 1,
         seed: int = 0,
         precision: str = "fp32",
     ) -> None:
-        there = block_names(network)
-        unknown = [block for block in blocks if block not in there]
-        if unknown or not blocks:
-            raise GliomaGenError(f"blocks {list(unknown or blocks)}: choose among {there}")
-        if not times or not all(0 < time <= 1 for time in times):
-            raise GliomaGenError(f"times {list(times)}: give some above 0, up to 1")
+        self.choice = checked(network, choice)
         self.network = network.eval()
         self.basis = basis
         self.process = process
         self.num_labels = num_labels
-        self.blocks = list(blocks)
-        self.times = list(times)
         self.draws = draws
         self.seed = seed
         self.precision = precision
+
+    def of(self, choice: Choice) -> DenoiserFeatures:
+        """Returns the same with another choice."""
+        other = copy.copy(self)
+        other.choice = checked(self.network, choice)
+        return other
 
     @torch.inference_mode()
     def __call__(
@@ -187,10 +208,10 @@ class DenoiserFeatures:
         clean, denoiser = self._denoiser(image, greys, position)
         found: list[Sequence[Tensor]] = []
         with autocast(image.device, self.precision):
-            for time in self.times:
+            for time, blocks in self.choice.items():
                 total: list[Tensor] | None = None
                 for draw in range(self.draws):
-                    made = self._activations(denoiser, clean, image, names, time, draw)
+                    made = self._activations(denoiser, clean, image, names, time, draw, blocks)
                     total = made if total is None else [a + b for a, b in zip(total, made, strict=True)]
                 assert total is not None
                 found += [(each / self.draws).unbind(0) for each in total]
@@ -209,7 +230,14 @@ class DenoiserFeatures:
         return self.basis(standard), denoiser
 
     def _activations(
-        self, denoiser: Denoiser, clean: Tensor, image: Tensor, names: Sequence[str], time: float, draw: int
+        self,
+        denoiser: Denoiser,
+        clean: Tensor,
+        image: Tensor,
+        names: Sequence[str],
+        time: float,
+        draw: int,
+        blocks: Sequence[str],
     ) -> list[Tensor]:
         noise = torch.stack(
             [
@@ -221,9 +249,9 @@ class DenoiserFeatures:
         )
         t = torch.full((len(image),), time, device=image.device)
         z = self.process.add_noise(clean, self.basis(noise.to(image)), t)
-        with watched(self.network, self.blocks) as seen:
+        with watched(self.network, blocks) as seen:
             denoiser.output(z, t)
-        return [seen[block].float() for block in self.blocks]
+        return [seen[block].float() for block in blocks]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Fine-tuning: the denoiser gets a head that tells classes, and its decoder learns on."""
+"""Training the denoiser with a head, all of it or the head alone, on a few labelled samples."""
 
 from __future__ import annotations
 
@@ -7,97 +7,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from monai.networks.blocks import Convolution
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..diffusion.basis import Basis
-from ..diffusion.denoiser import Denoiser
 from ..diffusion.process import Process
-from ..errors import GliomaGenError
 from ..machine import autocast
 from ..randomness import torch_generator
 from .augmenting import Augmentation
-from .features import block_names, told_nothing, watched
+from .features import Choice, block_names, checked
+from .headed import HeadedDenoiser, Learning
 from .samples import Classes, Sample, class_weights
 
 
-class FineTuned(nn.Module):
-    """The denoiser with a head for classes.
-
-    The head sees the finest decoder block and the scan's coefficients, and makes coefficients of logits: the basis brings
-    both to the scan's grid.
-
-    Args:
-        network: The denoiser, which is changed.
-        basis: Of the process.
-        process: The noising process.
-        num_labels: Labels without background that the network can be told, L.
-        contrasts: C.
-        classes: K.
-        spatial_dims: 2 or 3.
-        time: Of the noise, in (0, 1].
-        width: Channels of the head.
-    """
-
-    def __init__(
-        self,
-        *,
-        network: nn.Module,
-        basis: Basis,
-        process: Process,
-        num_labels: int,
-        contrasts: int,
-        classes: int,
-        spatial_dims: int,
-        time: float,
-        width: int = 64,
-    ) -> None:
-        super().__init__()
-        self.network, self.basis, self.process = network, basis, process
-        self.num_labels, self.time = num_labels, time
-        self.block = block_names(network)[-1]
-        seen = contrasts * basis.factor
-        last = network.get_submodule(self.block.split(".")[0])[0]  # type: ignore[index]
-        first = next(p.shape[0] for p in last.parameters() if p.ndim == spatial_dims + 2)
-        self.head = nn.Sequential(
-            Convolution(
-                spatial_dims,
-                first + seen,
-                width,
-                adn_ordering="NA",
-                act="SWISH",
-                norm=("GROUP", {"num_groups": 8}),
-            ),
-            Convolution(spatial_dims, width, classes * basis.factor, kernel_size=1, conv_only=True),
-        )
-
-    def forward(
-        self, image: Tensor, noise: Tensor, greys: Tensor | None = None, position: Tensor | None = None
-    ) -> Tensor:
-        """Returns logits, (B, K, *S).
-
-        Args:
-            image: (B, C, *S) in [0, 1], 0 outside the head.
-            noise: (B, C, *S)
-            greys: (B, C, 2), measured if None.
-            position: (B,), not known if None.
-        """
-        standard, condition = told_nothing(
-            self.network, image, num_labels=self.num_labels, greys=greys, position=position
-        )
-        denoiser = Denoiser(network=self.network, basis=self.basis, process=self.process, condition=condition)
-        clean = self.basis(standard)
-        t = torch.full((len(image),), self.time, device=image.device)
-        with watched(self.network, [self.block]) as found:
-            denoiser.output(self.process.add_noise(clean, self.basis(noise), t), t)
-        hidden = functional.silu(found[self.block])
-        logits: Tensor = self.basis.inverse(self.head(torch.cat([hidden, clean.to(hidden)], 1)).float())
-        return logits
-
-
 class FineTuning:
-    """Fine-tunes copies of a denoiser on labelled samples.
+    """Trains copies of a denoiser with a head on labelled samples.
 
     Args:
         network: The denoiser, with its weights; left as it is.
@@ -105,9 +29,10 @@ class FineTuning:
         process: The noising process.
         num_labels: Labels without background that the network can be told, L.
         spatial_dims: 2 or 3.
-        time: Of the noise.
+        learning: What of it learns, see :data:`.headed.Learning`.
+        choice: Decoder blocks that the head sees, by time of the noise; None: the finest, with little noise.
+        layers: Convolutions of the head that see neighbours.
         members: How many copies.
-        train_all: All of the network learns, not only the decoder.
         steps: Of each training.
         batch_size: Samples a step.
         learning_rate: Of AdamW, at the beginning; falls to nothing as a cosine does.
@@ -116,7 +41,7 @@ class FineTuning:
         precision: ``bf16`` or ``fp32``.
 
     Raises:
-        GliomaGenError: The time is not in (0, 1].
+        GliomaGenError: There is no such block, or a time is not in (0, 1].
     """
 
     def __init__(
@@ -127,9 +52,10 @@ class FineTuning:
         process: Process,
         num_labels: int,
         spatial_dims: int,
-        time: float = 0.05,
+        learning: Learning = "decoder",
+        choice: Choice | None = None,
+        layers: int = 1,
         members: int = 1,
-        train_all: bool = False,
         steps: int = 400,
         batch_size: int = 8,
         learning_rate: float = 1e-3,
@@ -137,25 +63,24 @@ class FineTuning:
         seed: int = 0,
         precision: str = "fp32",
     ) -> None:
-        if not 0 < time <= 1:
-            raise GliomaGenError(f"time {time}: give one above 0, up to 1")
         self.network = network
         self.built: dict[str, Any] = {
             "basis": basis,
             "process": process,
             "num_labels": num_labels,
             "spatial_dims": spatial_dims,
-            "time": time,
+            "learning": learning,
+            "layers": layers,
         }
+        self.choice = checked(network, {0.05: block_names(network)[-1:]} if choice is None else choice)
         self.members = members
-        self.train_all = train_all
         self.steps = steps
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.augment = Augmentation(spatial_dims=spatial_dims, crop=crop)
         self.seed = seed
         self.precision = precision
-        self.models: list[FineTuned] = []
+        self.models: list[HeadedDenoiser] = []
 
     def fit(self, samples: Sequence[Sample], classes: Classes) -> None:
         """Trains all members."""
@@ -195,19 +120,18 @@ class FineTuning:
                 said.append((logits.flip(2) if mirrored else logits).softmax(1))
         return torch.stack(said)
 
-    def _trained(self, member: int, samples: Sequence[Sample], classes: Classes) -> FineTuned:
+    def _trained(self, member: int, samples: Sequence[Sample], classes: Classes) -> HeadedDenoiser:
         generator = torch_generator(self.seed, "fine-tuning", member)
         device = next(self.network.parameters()).device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
-            model = FineTuned(
+            model = HeadedDenoiser(
                 network=copy.deepcopy(self.network),
                 contrasts=len(samples[0].image),
                 classes=classes.count,
+                choice=self.choice,
                 **self.built,
             )
-        for name, parameter in model.network.named_parameters():
-            parameter.requires_grad_(self.train_all or name.split(".")[0] in ("up", "finer"))
         model.to(device).train()
         learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(learning, lr=self.learning_rate, weight_decay=0.01)

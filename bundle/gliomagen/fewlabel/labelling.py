@@ -21,7 +21,7 @@ from .samples import Classes, Sample
 
 logger = logging.getLogger(__name__)
 
-SUMMARY_FILE = "fewlabel.json"
+SUMMARY_FILE, LEARNT_FILE = "fewlabel.json", "learnt.json"
 Score = Callable[..., Mapping[str, Mapping[str, float]]]
 """``score(found, truth, voxel_mm=…)`` of two prepared label maps, by region."""
 
@@ -121,7 +121,12 @@ class Labelling:
             logger.warning("one labelled case: other patients' scans may look unlike anything learnt")
         logger.info("learning from %d labelled samples of %d cases", len(samples), len(self.labelled))
         self.method.fit(samples, classes)
+        write_json(self._learnt, self.method.facts())
         return classes
+
+    @property
+    def _learnt(self) -> Path:
+        return Path(self.writer.output_dir) / LEARNT_FILE
 
     def _label(self, case: Case, classes: Classes) -> None:
         shape = case.image.shape[1:]
@@ -167,6 +172,7 @@ class Labelling:
         content = {
             **self.writer.settings,
             "labelled": self.labelled,
+            "learnt": read_json(self._learnt) if self._learnt.is_file() else {},
             "label_next": [{"case": name, "disagreement": told[name]["disagreement"]} for name in ranked],
             "scores": {name: facts["scores"] for name, facts in told.items() if "scores" in facts},
         }

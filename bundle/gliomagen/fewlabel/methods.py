@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ..errors import GliomaGenError
-from ..randomness import torch_generator
-from .features import DenoiserFeatures, FeatureMaps
+from .features import Choice, DenoiserFeatures, FeatureMaps
 from .finetuning import FineTuning
 from .prediction import Prediction, vote
-from .samples import Classes, Sample
+from .samples import Classes, Sample, labelled_voxels
+from .search import Search
 from .voxelwise import VoxelEnsemble
 
 _ROWS_AT_ONCE = 2**16
@@ -29,6 +29,10 @@ class Method(Protocol):
 
     def predict(self, samples: Sequence[Sample]) -> list[Prediction]:
         """Returns what it finds in samples of one size; their labels are not looked at. Outside the head that is class 0."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what fitting decided, plain content."""
         ...
 
 
@@ -48,6 +52,7 @@ class VoxelMethod:
         features: Of the denoiser; None: the intensities alone, as a comparison.
         intensities: The scan's own voxel is a feature too: decoder blocks have half of its resolution.
         most_voxels: Rows to learn from, in all; more are drawn from.
+        search: Chooses blocks and times first, in place of those that the features have; None: it does not.
         seed: Of that draw.
         at_once: Samples whose features are made together.
     """
@@ -59,6 +64,7 @@ class VoxelMethod:
         features: DenoiserFeatures | None,
         intensities: bool = True,
         most_voxels: int = 200_000,
+        search: Search | None = None,
         seed: int = 0,
         at_once: int = 16,
     ) -> None:
@@ -66,26 +72,31 @@ class VoxelMethod:
         self.features = features
         self.intensities = intensities or features is None
         self.most_voxels = most_voxels
+        self.search = search
         self.seed = seed
         self.at_once = at_once
 
     def fit(self, samples: Sequence[Sample], classes: Classes) -> None:
         """Learns from every labelled voxel, or from as many as allowed."""
+        if self.search and self.features:
+            choice = self.search.choose(self.features, samples, classes, intensities=self.intensities)
+            self.features = self.features.of(choice)
         most = max(1, self.most_voxels // len(samples))
         rows, found = [], []
         for sample, maps in self._mapped(samples):
-            target = classes.target(sample)
-            voxels = (target >= 0).nonzero()
-            if len(voxels) > most:
-                generator = torch_generator(self.seed, "voxels of", sample.name)
-                voxels = voxels[torch.randperm(len(voxels), generator=generator)[:most]]
+            voxels, target = labelled_voxels(sample, classes, most, self.seed)
             rows.append(self._rows(sample, maps, voxels))
-            found.append(target[tuple(voxels.T)])
+            found.append(target)
         self.ensemble.fit(torch.cat(rows), torch.cat(found).to(rows[0].device), classes.count)
 
     def predict(self, samples: Sequence[Sample]) -> list[Prediction]:
         """Returns what the ensemble votes for."""
         return [self._predicted(sample, maps) for sample, maps in self._mapped(samples)]
+
+    def facts(self) -> dict[str, Any]:
+        """Returns blocks by time, and what the search tried."""
+        told = {} if self.features is None else {"choice": _plain(self.features.choice)}
+        return {**told, **({"search": self.search.scores} if self.search else {})}
 
     def _mapped(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, FeatureMaps | None]]:
         if self.features is None:
@@ -120,17 +131,31 @@ class FineTuneMethod:
 
     Args:
         tuning: How.
+        features: Of the denoiser, for the search.
+        search: Chooses blocks and times first, in place of those that tuning has; None: it does not.
         device: Where it runs.
         at_once: Samples that are predicted together.
     """
 
-    def __init__(self, *, tuning: FineTuning, device: torch.device | str = "cpu", at_once: int = 16) -> None:
+    def __init__(
+        self,
+        *,
+        tuning: FineTuning,
+        features: DenoiserFeatures | None = None,
+        search: Search | None = None,
+        device: torch.device | str = "cpu",
+        at_once: int = 16,
+    ) -> None:
         self.tuning = tuning
+        self.features = features
+        self.search = search
         self.device = torch.device(device)
         self.at_once = at_once
 
     def fit(self, samples: Sequence[Sample], classes: Classes) -> None:
         """Trains."""
+        if self.search and self.features:
+            self.tuning.choice = self.search.choose(self.features, samples, classes, intensities=True)
         self.tuning.fit(samples, classes)
 
     def predict(self, samples: Sequence[Sample]) -> list[Prediction]:
@@ -146,6 +171,15 @@ class FineTuneMethod:
                 classes, doubt, apart = (part.reshape(head.shape) * head for part in parts)
                 found.append(Prediction(classes=classes, uncertainty=doubt, disagreement=apart))
         return found
+
+    def facts(self) -> dict[str, Any]:
+        """Returns blocks by time, and what the search tried."""
+        told = {"choice": _plain(self.tuning.choice)}
+        return {**told, **({"search": self.search.scores} if self.search else {})}
+
+
+def _plain(choice: Choice) -> dict[str, list[str]]:
+    return {str(time): list(blocks) for time, blocks in choice.items()}
 
 
 def method_named(name: str, methods: Mapping[str, Method]) -> Method:

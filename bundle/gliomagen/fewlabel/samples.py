@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import GliomaGenError
 from ..labels import LESION, TUMOUR
+from ..randomness import torch_generator
 
 IGNORED = -1
 """Target of voxels outside the head: nobody has to learn them."""
@@ -21,6 +22,7 @@ class Sample:
 
     Attributes:
         name: Its own; noise is drawn for it.
+        case: Whose slice it is, or itself.
         image: (C, *S) float32 in [0, 1], 0 outside the head.
         label: (*S) prepared labels.
         greys: (C, 2) grey levels of the scan that a slice is of; None: its own.
@@ -28,6 +30,7 @@ class Sample:
     """
 
     name: str
+    case: str
     image: Tensor
     label: Tensor
     greys: Tensor | None = None
@@ -75,6 +78,23 @@ class Classes:
         """Returns prepared labels of classes, uint8; class 0 becomes 0."""
         numbers = torch.tensor([0, *self.labels], dtype=torch.uint8, device=target.device)
         return numbers[target]
+
+
+def labelled_voxels(sample: Sample, classes: Classes, most: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Returns voxels to learn from, (N, dimensions) indices, and their classes, (N,).
+
+    Args:
+        sample: Labelled.
+        classes: To tell apart.
+        most: More voxels than that are drawn from.
+        seed: Of that draw.
+    """
+    target = classes.target(sample)
+    voxels = (target >= 0).nonzero()
+    if len(voxels) > most:
+        generator = torch_generator(seed, "voxels of", sample.name)
+        voxels = voxels[torch.randperm(len(voxels), generator=generator)[:most]]
+    return voxels, target[tuple(voxels.T)]
 
 
 def class_weights(target: Tensor, count: int) -> Tensor:
