@@ -17,7 +17,7 @@ from ..randomness import torch_generator
 from .augmenting import Augmentation
 from .features import Choice, block_names, checked
 from .headed import HeadedDenoiser, Learning
-from .samples import Classes, Sample, class_weights
+from .samples import Classes, Sample, class_weights, stacked
 
 
 class FineTuning:
@@ -146,9 +146,9 @@ class FineTuning:
             ]
             image, target = (torch.stack(part).to(device) for part in zip(*pairs, strict=True))
             noise = torch.randn(image.shape, generator=generator).to(device)
-            position = torch.tensor([samples[k].position for k in batch])
+            _, _, greys, position = stacked([samples[k] for k in batch])
             with autocast(device, self.precision):
-                logits = model(image, noise, None, position)
+                logits = model(image, noise, greys, position)
             loss = segmentation_loss(logits, target, weight)
             optimizer.zero_grad()
             loss.backward()

@@ -12,7 +12,7 @@ from ..errors import GliomaGenError
 from .features import Choice, DenoiserFeatures, FeatureMaps
 from .finetuning import FineTuning
 from .prediction import Prediction, vote
-from .samples import Classes, Sample, labelled_voxels
+from .samples import Classes, Sample, labelled_voxels, stacked
 from .search import Search
 from .voxelwise import VoxelEnsemble
 
@@ -34,14 +34,6 @@ class Method(Protocol):
     def facts(self) -> dict[str, Any]:
         """Returns what fitting decided, plain content."""
         ...
-
-
-def stacked(samples: Sequence[Sample]) -> tuple[Tensor, list[str], Tensor | None, Tensor]:
-    """Returns images (B, C, *S), names, grey levels (B, C, 2) or None, and positions (B,) of samples of one size."""
-    greys = [sample.greys for sample in samples]
-    told = None if any(each is None for each in greys) else torch.stack([g for g in greys if g is not None])
-    position = torch.tensor([sample.position for sample in samples])
-    return torch.stack([sample.image for sample in samples]), [s.name for s in samples], told, position
 
 
 class VoxelMethod:

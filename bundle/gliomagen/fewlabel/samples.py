@@ -80,6 +80,14 @@ class Classes:
         return numbers[target]
 
 
+def stacked(samples: Sequence[Sample]) -> tuple[Tensor, list[str], Tensor | None, Tensor]:
+    """Returns images (B, C, *S), names, grey levels (B, C, 2) or None, and positions (B,) of samples of one size."""
+    greys = [sample.greys for sample in samples]
+    told = None if any(each is None for each in greys) else torch.stack([g for g in greys if g is not None])
+    position = torch.tensor([sample.position for sample in samples])
+    return torch.stack([sample.image for sample in samples]), [s.name for s in samples], told, position
+
+
 def labelled_voxels(sample: Sample, classes: Classes, most: int, seed: int) -> tuple[Tensor, Tensor]:
     """Returns voxels to learn from, (N, dimensions) indices, and their classes, (N,).
 

@@ -1,0 +1,1 @@
+"""Parts of ``fewlabel_study.py``."""
