@@ -10,9 +10,17 @@ from numpy.typing import NDArray
 from gliomagen.evaluation.segmentation import REGIONS
 from gliomagen.evaluation.surfaces import surface_distances
 from gliomagen.fewlabel.samples import Sample
+from gliomagen.labels import HEAD
 
 Found = Mapping[str, NDArray[np.uint8]]
 """Prepared labels of each slice, by its name."""
+
+
+def regions_of(samples: Sequence[Sample]) -> dict[str, tuple[int, ...]]:
+    """Returns the regions that some slice shows; of a single tissue, that alone."""
+    there = {int(label) for sample in samples for label in sample.label.unique()} - {0, HEAD}
+    shown = {name: tuple(numbers) for name, numbers in REGIONS.items() if there & set(numbers)}
+    return {name: n for name, n in shown.items() if len(n) == 1} if len(there) == 1 else shown
 
 
 def patient_scores(
@@ -20,15 +28,14 @@ def patient_scores(
     found: Found,
     voxel_mm: Sequence[float],
     regions: Mapping[str, Sequence[int]] = REGIONS,
-) -> list[dict[str, object]]:
-    """Returns a row for each patient: mean Dice and HD95 (mm) of its slices by region.
+) -> dict[str, list[list[float | None]]]:
+    """Returns Dice and HD95 (mm) of each region by patient, in the order of their names; means over slices, None where there is none.
 
     As published, a slice's Dice does not count where truth and result are both empty, its HD95 where either is. A slice where
     only the result is empty, or only the truth, has Dice 0.
     """
-    rows = []
-    for patient, samples in slices.items():
-        row: dict[str, object] = {"patient": patient}
+    scores: dict[str, list[list[float | None]]] = {region: [[], []] for region in regions}
+    for _, samples in sorted(slices.items()):
         for region, numbers in regions.items():
             dice, far = [], []
             for sample in samples:
@@ -38,6 +45,6 @@ def patient_scores(
                     dice.append(2 * int((a & b).sum()) / int(a.sum() + b.sum()))
                 if a.any() and b.any():
                     far.append(surface_distances(a, b, voxel_mm[:2]).hd95_mm)
-            row[region] = [float(np.mean(values)) if values else None for values in (dice, far)]
-        rows.append(row)
-    return rows
+            for values, column in zip((dice, far), scores[region], strict=True):
+                column.append(round(float(np.mean(values)), 4) if values else None)
+    return scores
