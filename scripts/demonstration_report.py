@@ -137,11 +137,18 @@ def write_page(cohort: Path, cases: int, singles: str, guesses: str) -> None:
     """Writes the page of figures."""
     card = read_card(WEIGHTS)
     known = read_cohort(cohort)
+    steps = max(entry["step"] for entry in log())
+    stretches = ""
+    if card["steps"] < steps:
+        stretches = (
+            f", in two stretches: the last {card['steps']} went on from weights {card['started_from'][:12]}… with the present "
+            "objective and mix of tasks, so validation losses before and after do not compare"
+        )
     page = f"""# The demonstration weights
 
-`models/model.pt`: {card["steps"]} steps on {len(card["training_patients"])} phantom patients at
+`models/model.pt`: {steps} steps on {len(card["training_patients"])} phantom patients at
 {"x".join(str(n) for n in card["geometry"]["spatial_size"])} and {card["geometry"]["voxel_mm"][0]:g} mm, package {__version__},
-made by `scripts/train_demonstration.sh`. They have seen procedural phantoms and nothing else: a demonstration,
+made by `scripts/train_demonstration.sh`{stretches}. They have seen procedural phantoms and nothing else: a demonstration,
 and a start for trying things out. Training log: `demonstration_log.jsonl`.
 
 Measured by `python scripts/demonstration_report.py COHORT` on the {cases} validation patients of that cohort
@@ -167,11 +174,16 @@ Best guess of the scan, the mean over samples against the painter's mean:
         beside.write_text(page, encoding="utf-8")
 
 
+def log() -> list[dict[str, float]]:
+    """Reads the training log."""
+    text = (ROOT / "docs" / "demonstration_log.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
 def curve() -> str:
     """Returns the validations of the training log, as a table."""
     steps: dict[int, dict[str, float]] = {}
-    for line in (ROOT / "docs" / "demonstration_log.jsonl").read_text(encoding="utf-8").splitlines():
-        entry = json.loads(line)
+    for entry in log():
         steps.setdefault(entry["step"], {}).update(entry)
     rows = [
         "| step | training loss | validation loss | error of samples, head |",

@@ -45,7 +45,11 @@ def write_page(
             f"Dice, {region}; in brackets the gain over `{BASE}` on the same slices, seeds and patients:"
         ]
         parts += [_dice(rows, methods, counts, region)]
-    parts += [f"HD95 (mm) of {shown[0]}:", _plain(rows, methods, counts, shown[0], 1, 1)]
+    parts += [f"HD95 (mm) of {shown[0]}:", _plain(rows, methods, counts, shown[0], "hd95", 1)]
+    parts += [
+        f"Dice of {shown[0]} slice by slice, as published:",
+        _plain(rows, methods, counts, shown[0], "slice dice", 2),
+    ]
     if rest := [region for region in regions if region not in shown]:
         parts += [f"Dice by label, {counts[-1]} slices:", _labels(rows, methods, counts[-1], rest)]
     picture = path.with_name(f"{path.stem}-{name.replace(' ', '-')}.png")
@@ -54,9 +58,9 @@ def write_page(
     replaced(path, name, "\n\n".join(parts))
 
 
-def scores_of(rows: Rows, method: str, count: int, region: str, which: int = 0) -> NDArray[np.float64]:
-    """Returns (seeds, patients) of Dice (0) or HD95 (1); NaN where a patient bears none."""
-    found = [some[0][region][which] for (m, n, _), some in sorted(rows.items()) if (m, n) == (method, count)]
+def scores_of(rows: Rows, method: str, count: int, region: str, score: str = "dice") -> NDArray[np.float64]:
+    """Returns (seeds, patients) of a score; NaN where a patient bears none."""
+    found = [some[0][region][score] for (m, n, _), some in sorted(rows.items()) if (m, n) == (method, count)]
     return np.array([[np.nan if value is None else value for value in seed] for seed in found], float)
 
 
@@ -100,14 +104,14 @@ def _dice(rows: Rows, methods: Sequence[str], counts: Sequence[int], region: str
 
 
 def _plain(
-    rows: Rows, methods: Sequence[str], counts: Sequence[int], region: str, which: int, digits: int
+    rows: Rows, methods: Sequence[str], counts: Sequence[int], region: str, score: str, digits: int
 ) -> str:
     lines = [
         [
             method,
             *(
                 _shown(mean_of(own), digits)
-                if (own := scores_of(rows, method, count, region, which)).size
+                if (own := scores_of(rows, method, count, region, score)).size
                 else ""
                 for count in counts
             ),

@@ -23,28 +23,44 @@ def regions_of(samples: Sequence[Sample]) -> dict[str, tuple[int, ...]]:
     return {name: n for name, n in shown.items() if len(n) == 1} if len(there) == 1 else shown
 
 
+SCORES = ("dice", "slice dice", "hd95")
+
+
 def patient_scores(
     slices: Mapping[str, Sequence[Sample]],
     found: Found,
     voxel_mm: Sequence[float],
     regions: Mapping[str, Sequence[int]] = REGIONS,
-) -> dict[str, list[list[float | None]]]:
-    """Returns Dice and HD95 (mm) of each region by patient, in the order of their names; means over slices, None where there is none.
+) -> dict[str, dict[str, list[float | None]]]:
+    """Returns scores of each region by patient, in the order of their names; None where a patient bears none.
 
-    As published, a slice's Dice does not count where truth and result are both empty, its HD95 where either is. A slice where
-    only the result is empty, or only the truth, has Dice 0.
+    ``dice`` is over the voxels of all of a patient's slices. ``slice dice`` and ``hd95`` (mm) are means over slices, as
+    published: a slice's Dice does not count where truth and result are both empty, and is 0 where one is; its HD95 does not
+    count where either is.
     """
-    scores: dict[str, list[list[float | None]]] = {region: [[], []] for region in regions}
-    for _, samples in sorted(slices.items()):
-        for region, numbers in regions.items():
-            dice, far = [], []
-            for sample in samples:
-                a = np.isin(found[sample.name], list(numbers))
-                b = np.isin(sample.label.numpy(), list(numbers))
-                if a.any() or b.any():
-                    dice.append(2 * int((a & b).sum()) / int(a.sum() + b.sum()))
-                if a.any() and b.any():
-                    far.append(surface_distances(a, b, voxel_mm[:2]).hd95_mm)
-            for values, column in zip((dice, far), scores[region], strict=True):
-                column.append(round(float(np.mean(values)), 4) if values else None)
+    scores: dict[str, dict[str, list[float | None]]] = {}
+    for region, numbers in regions.items():
+        columns = [
+            _of_patient(samples, found, voxel_mm, list(numbers)) for _, samples in sorted(slices.items())
+        ]
+        scores[region] = {
+            name: [None if np.isnan(value) else round(value, 4) for value in column]
+            for name, column in zip(SCORES, zip(*columns, strict=True), strict=True)
+        }
     return scores
+
+
+def _of_patient(
+    samples: Sequence[Sample], found: Found, voxel_mm: Sequence[float], numbers: Sequence[int]
+) -> tuple[float, float, float]:
+    both, total, dice, far = 0, 0, [], []
+    for sample in samples:
+        a, b = np.isin(found[sample.name], numbers), np.isin(sample.label.numpy(), numbers)
+        shared, sizes = int((a & b).sum()), int(a.sum() + b.sum())
+        both, total = both + shared, total + sizes
+        if sizes:
+            dice.append(2 * shared / sizes)
+        if a.any() and b.any():
+            far.append(surface_distances(a, b, voxel_mm[:2]).hd95_mm)
+    means = (float(np.mean(values)) if values else np.nan for values in (dice, far))
+    return (2 * both / total if total else np.nan, *means)  # type: ignore[return-value]
