@@ -23,7 +23,7 @@ Pair = tuple[str, float]
 
 @dataclass(kw_only=True)
 class Search:
-    """Forward search: the best pair of block and time, then whatever raises the score most beside those chosen.
+    """Forward search: the best pair of block and time, then whatever raises the score most beside it, of the best ones.
 
     The score is the mean Dice of the lesion classes over the voxels of cases that the classifier has not seen. Cases are left
     out one by one, in at most ``folds`` groups; of a single case, stretches of its slices.
@@ -31,6 +31,7 @@ class Search:
     Attributes:
         times: To choose among.
         most: Pairs to choose, at most.
+        shortlist: Pairs that are tried beside the first, the best by themselves.
         least_gain: In Dice, for which another pair is taken: each costs memory and time.
         folds: Groups of cases.
         voxels: To learn from and to score on, in all; more are drawn from.
@@ -41,6 +42,7 @@ class Search:
 
     times: Sequence[float] = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7)
     most: int = 4
+    shortlist: int = 12
     least_gain: float = 0.003
     folds: int = 4
     voxels: int = 60_000
@@ -79,9 +81,11 @@ class Search:
             self.scores += [{"pairs": [*chosen, pair], "dice": round(tried[pair], 4)} for pair in ranked]
             if chosen and tried[ranked[-1]] < best + self.least_gain:
                 break
+            if not chosen:
+                pairs = ranked[-self.shortlist :]
             chosen.append(ranked[-1])
             best = tried[ranked[-1]]
-        logger.info("chosen of %d: %s, Dice %.3f on cases left out", len(pairs), chosen, best)
+        logger.info("chosen: %s, Dice %.3f on cases left out", chosen, best)
         return by_time(chosen)
 
     def _rows(
