@@ -148,10 +148,12 @@ def mirrored_null(case: Completed, others: list[tuple[Array, Array]]) -> dict[st
 
     Args:
         case: Whose region it is.
-        others: True scans and label maps of other patients.
+        others: True scans and label maps of other patients; those on another grid are left out.
     """
     means, deviations = [], []
     for true, label in others:
+        if label.shape != case.region.shape:
+            continue
         healthy = np.where(case.region & (label != HEAD), 0, label)
         region_only = np.where(case.region & (label == HEAD), False, True)[None].repeat(len(case.made), 0)
         found = mirrored_tissue(
@@ -159,10 +161,9 @@ def mirrored_null(case: Completed, others: list[tuple[Array, Array]]) -> dict[st
         )
         means.append(found["mean"])
         deviations.append(found["deviation"])
-    return {"mean": _rms(means), "deviation": _rms(deviations)}
+    return {"mean": _rms(means, len(case.made)), "deviation": _rms(deviations, len(case.made))}
 
 
-def _rms(rows: list[list[float]]) -> list[float]:
-    table = np.asarray(rows, float)
-    there = table[np.isfinite(table).all(1)]
-    return np.sqrt((there**2).mean(0)).tolist() if len(there) else [float("nan")] * table.shape[1]
+def _rms(rows: list[list[float]], contrasts: int) -> list[float]:
+    there = [row for row in rows if np.isfinite(row).all()]
+    return np.sqrt(np.square(there).mean(0)).tolist() if there else [float("nan")] * contrasts

@@ -11,7 +11,7 @@ import numpy as np
 from gliomagen.cohort.datalist import datalist
 from gliomagen.fewlabel.cases import read_case
 from gliomagen.fewlabel.samples import Sample
-from gliomagen.labels import HEAD
+from gliomagen.labels import ET, HEAD
 from gliomagen.randomness import numpy_generator
 
 HEIGHTS = tuple(np.linspace(0.4, 0.8, 7).tolist())
@@ -41,21 +41,19 @@ def slices_of(
 def draw(pool: Sequence[Sample], count: int, seed: int) -> list[Sample]:
     """Draws slices to label, evenly over location and tumour content.
 
-    Strata are thirds of the pool by height, and by area of the lesion of those that have one. They are taken in turn, in an order
-    that is drawn, so that a small draw is as even as can be; the draw of a larger count begins with that of a smaller one.
+    Strata are thirds of the pool by height, and slices with no lesion, with one, with one that enhances. They are taken in turn,
+    in an order that is drawn, so that a small draw is as even as can be; a larger draw begins with the smaller one.
 
     Args:
         pool: Slices.
         count: To draw; all of them if there are no more.
         seed: Of the draw.
     """
-    area = np.array([int((sample.label > HEAD).sum()) for sample in pool])
-    ill = [k for k in range(len(pool)) if area[k]]
     by_height = _thirds([sample.position for sample in pool])
-    by_area = dict(zip(ill, _thirds(area[ill].tolist()), strict=True))
+    content = [int((sample.label > HEAD).any()) + int((sample.label == ET).any()) for sample in pool]
     strata: dict[tuple[int, int], list[int]] = {}
     for k in numpy_generator(seed, "draw").permutation(len(pool)).tolist():
-        strata.setdefault((by_height[k], by_area.get(k, -1)), []).append(k)
+        strata.setdefault((by_height[k], content[k]), []).append(k)
     return [pool[k] for k in itertools.islice(_in_turn(list(strata.values())), count)]
 
 
