@@ -98,7 +98,7 @@ def test_every_task_leaves_something_to_make(task: str, shape: tuple[int, ...]) 
         assert labels_known.shape == (1, *shape) and voxels_known.shape == (4, *shape)
         assert not voxels_known.all()
         assert voxels_known.any() == (task not in ("mask", "none", "lesion_labels"))
-        assert labels_known.any() or task in ("none", "missing_contrasts")
+        assert labels_known.any() or task in ("none", "missing_contrasts", "contrasts_alone")
         if task == "outside_lesion":
             assert not (voxels_known & torch.from_numpy(label > 1)).any()
         if task == "lesion_labels":
