@@ -7,6 +7,10 @@ host_environment() { # NAME FOLDER
     mkdir -p "$2"
     environment="$(cd "$2" && pwd)/env"
     if ! cmp --silent "$asked" "$environment/installed.txt"; then
+        if ! "${PYTHON:-python3}" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+            echo "error: ${PYTHON:-python3} is older than 3.11, which scripts/$1/requirements.txt asks for; name a newer one in PYTHON" >&2
+            return 1
+        fi
         echo "installing what MONAI ${1^} needs into $environment (some minutes, once)" >&2
         rm -rf "$environment"
         "${PYTHON:-python3}" -m venv "$environment" &&
