@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers import CONFIGS
 from monai.bundle import ConfigParser
 
-from gliomagen.fewlabel.augmenting import Augmentation
+from gliomagen.fewlabel.augmenting import Augmentation, LesionPaste
 from gliomagen.fewlabel.finetuning import FineTuning, segmentation_loss
 from gliomagen.fewlabel.headed import Learning
 from gliomagen.fewlabel.prediction import vote
@@ -24,7 +26,7 @@ def tuning(dims: int, **options: object) -> FineTuning:
     torch.manual_seed(0)
     network = parser.get_parsed_content("network_def")
     basis, process = parser.get_parsed_content("basis"), parser.get_parsed_content("process")
-    told = {"steps": 60, "batch_size": 4, "learning_rate": 4e-3, **options}
+    told = {"head_steps": 60, "head_rate": 4e-3, "steps": 30, "batch_size": 4, **options}
     return FineTuning(network=network, basis=basis, process=process, num_labels=5, spatial_dims=dims, **told)  # type: ignore[arg-type]
 
 
@@ -67,7 +69,7 @@ def test_the_same_seed_says_the_same() -> None:
     train = [sample(n, 16, 16) for n in range(2)]
     said = []
     for seed in (0, 0, 1):
-        tune = tuning(2, steps=3, seed=seed)
+        tune = tuning(2, head_steps=2, steps=2, seed=seed)
         torch.manual_seed(len(said))
         tune.fit(train, Classes.of(train))
         said.append(tune.probabilities(train[0].image[None], ["x"]))
@@ -88,6 +90,27 @@ def test_image_and_labels_change_together() -> None:
         assert set(after.unique().tolist()) <= {IGNORED, 0, 1} and inside.sum() > 15
         moved += int(not torch.equal(after, target))
     assert 15 < moved < 38
+
+
+def test_a_pasted_lesion_is_labelled_in_the_head_and_has_its_new_greys() -> None:
+    """A lesion in another scan's brightness, or one that is not labelled, would teach what no scan shows."""
+    dark, bright = sample(1, 32, 32), sample(2, 32, 32)
+    bright = replace(bright, image=(bright.image * 1.5).clamp(0, 1))
+    samples = [dark, replace(bright, label=(bright.label > 0).to(torch.uint8))]  # no lesion: it gives none
+    targets = [Classes.of([dark]).target(each) for each in samples]
+    change = Augmentation(spatial_dims=2)
+    never, always = (LesionPaste(samples, targets, change, p) for p in (0.0, 1.0))
+    assert never(samples[1].image, targets[1], 1, 0)[0] is samples[1].image
+    more = 0
+    for key in range(10):
+        image, target = always(samples[1].image, targets[1], 1, key)
+        assert torch.equal(image, always(samples[1].image, targets[1], 1, key)[0])
+        changed = (image != samples[1].image).any(0)
+        assert not (changed & (target != 1)).any() and torch.equal(target == IGNORED, targets[1] == IGNORED)
+        if (target == 1).sum() > 8:
+            assert image[0][target == 1].mean() > 1.1 * dark.image[0][targets[0] == 1].mean()
+            more += 1
+    assert more > 5
 
 
 def test_loss_leaves_out_what_nobody_learns_and_classes_not_shown() -> None:

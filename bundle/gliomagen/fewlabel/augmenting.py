@@ -1,6 +1,7 @@
-"""Random changes of labelled samples, as published for fine-tuning, with probabilities that are probabilities.
+"""Random changes of labelled samples: those published for fine-tuning, and lesions pasted elsewhere.
 
-The source drew them from a normal distribution, called a second gamma brightness, and left masks as they were.
+The source drew its probabilities from a normal distribution, called a second gamma
+brightness, and left masks as they were. Here probabilities are probabilities, and masks move with scans.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from monai.transforms import (
 )
 from torch import Tensor
 
-from ..randomness import derived_seed
+from ..diffusion.greys import restore, standardize
+from ..randomness import derived_seed, torch_generator
+from .features import scan_greys
+from .samples import IGNORED, Sample
 
 
 class Augmentation:
@@ -63,3 +67,56 @@ class Augmentation:
         image_after = torch.as_tensor(np.asarray(changed["image"])).clamp(0, 1)
         target_after = torch.as_tensor(np.asarray(changed["target"]))[0].round().long() - 1
         return image_after, target_after
+
+
+class LesionPaste:
+    """Puts a lesion of one labelled sample anywhere into another, in that one's grey levels.
+
+    Among a handful of samples the anatomy around a lesion tells which one it is, and so what to say; what a lesion looks like is
+    then not learnt. Pasting parts the two (after CarveMix, Zhang et al. 2021).
+
+    Args:
+        samples: Labelled.
+        targets: (*S) classes of each.
+        augment: Changes the lesion first.
+        probability: For which a sample gets one.
+    """
+
+    def __init__(
+        self, samples: Sequence[Sample], targets: Sequence[Tensor], augment: Augmentation, probability: float
+    ) -> None:
+        self.samples, self.targets, self.augment = samples, targets, augment
+        self.greys = [
+            scan_greys(sample.image[None])[0] if sample.greys is None else sample.greys for sample in samples
+        ]
+        self.bearing = [k for k, target in enumerate(targets) if (target > 0).any()]
+        self.probability = probability if self.bearing else 0.0
+
+    def __call__(self, image: Tensor, target: Tensor, into: int, *key: object) -> tuple[Tensor, Tensor]:
+        """Returns the sample with a lesion more, or as it is.
+
+        Args:
+            image: (C, *S) of a sample, changed or not.
+            target: (*S)
+            into: Its number.
+            *key: What is drawn for.
+        """
+        generator = torch_generator(0, "paste", *key)
+        head = (target != IGNORED).nonzero()
+        if not len(head) or float(torch.rand((), generator=generator)) >= self.probability:
+            return image, target
+        number, place = (
+            int(torch.randint(count, (), generator=generator)) for count in (len(self.bearing), len(head))
+        )
+        donor = self.bearing[number]
+        lesion, classes = self.augment(self.samples[donor].image, self.targets[donor], "lesion", *key)
+        if not (classes > 0).any():
+            return image, target
+        centre = (classes > 0).nonzero().float().mean(0).round().long()
+        shift = (head[place] - centre).tolist()
+        axes = tuple(range(classes.ndim))
+        classes = classes.roll(shift, axes)
+        lesion = lesion.roll(shift, tuple(axis + 1 for axis in axes))[None]
+        lesion = restore(standardize(lesion, self.greys[donor][None]), self.greys[into][None])[0].clamp(0, 1)
+        where = (classes > 0) & (target != IGNORED)
+        return torch.where(where, lesion, image), torch.where(where, classes, target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,10 @@ from torch.nn import functional
 
 from ..diffusion.basis import Basis
 from ..diffusion.process import Process
+from ..errors import GliomaGenError
 from ..machine import autocast
 from ..randomness import torch_generator
-from .augmenting import Augmentation
+from .augmenting import Augmentation, LesionPaste
 from .features import Choice, block_names, checked
 from .headed import HeadedDenoiser, Learning
 from .samples import Classes, Sample, class_weights, stacked
@@ -22,6 +23,8 @@ from .samples import Classes, Sample, class_weights, stacked
 
 class FineTuning:
     """Trains copies of a denoiser with a head on labelled samples.
+
+    The head learns first, by itself: while it knows nothing, what it asks of the denoiser spoils the features (Kumar et al. 2022).
 
     Args:
         network: The denoiser, with its weights; left as it is.
@@ -33,15 +36,18 @@ class FineTuning:
         choice: Decoder blocks that the head sees, by time of the noise; None: the finest, with little noise.
         layers: Convolutions of the head that see neighbours.
         members: How many copies.
-        steps: Of each training.
+        head_steps: Of the head by itself.
+        head_rate: Of AdamW then, at the beginning; falls to nothing as a cosine does.
+        steps: Of what learns, after that.
+        learning_rate: Of these.
         batch_size: Samples a step.
-        learning_rate: Of AdamW, at the beginning; falls to nothing as a cosine does.
+        paste: Probability of a pasted lesion, see :class:`.LesionPaste`.
         crop: Of volumes, see :class:`.Augmentation`.
         seed: Of heads, order, changes and noise.
         precision: ``bf16`` or ``fp32``.
 
     Raises:
-        GliomaGenError: There is no such block, or a time is not in (0, 1].
+        GliomaGenError: There is no such block, a time is not in (0, 1], or ``learning`` is not known.
     """
 
     def __init__(
@@ -56,27 +62,36 @@ class FineTuning:
         choice: Choice | None = None,
         layers: int = 1,
         members: int = 1,
+        head_steps: int = 200,
+        head_rate: float = 2e-3,
         steps: int = 400,
+        learning_rate: float = 5e-4,
         batch_size: int = 8,
-        learning_rate: float = 1e-3,
+        paste: float = 0.5,
         crop: Sequence[int] | None = None,
         seed: int = 0,
         precision: str = "fp32",
     ) -> None:
+        if learning not in get_args(Learning):
+            raise GliomaGenError(
+                f"learning '{learning}' is not known; choose among {list(get_args(Learning))}"
+            )
         self.network = network
+        self.learning = learning
         self.built: dict[str, Any] = {
             "basis": basis,
             "process": process,
             "num_labels": num_labels,
             "spatial_dims": spatial_dims,
-            "learning": learning,
             "layers": layers,
         }
         self.choice = checked(network, {0.05: block_names(network)[-1:]} if choice is None else choice)
         self.members = members
-        self.steps = steps
+        self.stages: list[tuple[Learning, int, float]] = [("head", head_steps, head_rate)]
+        if learning != "head":
+            self.stages.append((learning, steps, learning_rate))
         self.batch_size = batch_size
-        self.learning_rate = learning_rate
+        self.paste = paste
         self.augment = Augmentation(spatial_dims=spatial_dims, crop=crop)
         self.seed = seed
         self.precision = precision
@@ -133,28 +148,31 @@ class FineTuning:
                 **self.built,
             )
         model.to(device).train()
-        learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(learning, lr=self.learning_rate, weight_decay=0.01)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps)
         targets = [classes.target(sample) for sample in samples]
         weight = class_weights(torch.cat([target.flatten() for target in targets]), classes.count).to(device)
-        for step in range(self.steps):
-            batch = torch.randint(len(samples), (self.batch_size,), generator=generator).tolist()
-            pairs = [
-                self.augment(samples[k].image, targets[k], self.seed, member, step, place)
-                for place, k in enumerate(batch)
-            ]
-            image, target = (torch.stack(part).to(device) for part in zip(*pairs, strict=True))
-            noise = torch.randn(image.shape, generator=generator).to(device)
-            _, _, greys, position = stacked([samples[k] for k in batch])
-            with autocast(device, self.precision):
-                logits = model(image, noise, greys, position)
-            loss = segmentation_loss(logits, target, weight)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(learning, 1.0)
-            optimizer.step()
-            schedule.step()
+        paste = LesionPaste(samples, targets, self.augment, self.paste)
+        for learning, steps, rate in self.stages:
+            parameters = model.learns(learning)
+            optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01)
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+            for step in range(steps):
+                chosen = torch.randint(len(samples), (self.batch_size,), generator=generator).tolist()
+                key = (self.seed, member, learning, step)
+                pairs = [
+                    paste(*self.augment(samples[k].image, targets[k], *key, place), k, *key, place)
+                    for place, k in enumerate(chosen)
+                ]
+                image, target = (torch.stack(part).to(device) for part in zip(*pairs, strict=True))
+                noise = torch.randn(image.shape, generator=generator).to(device)
+                _, _, greys, position = stacked([samples[k] for k in chosen])
+                with autocast(device, self.precision):
+                    logits = model(image, noise, greys, position)
+                loss = segmentation_loss(logits, target, weight)
+                optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(parameters, 1.0)
+                optimizer.step()
+                schedule.step()
         return model.eval()
 
 

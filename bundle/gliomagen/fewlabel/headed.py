@@ -4,28 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
-from monai.networks.blocks import Convolution
+from monai.networks.layers.factories import Conv, Norm
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..diffusion.basis import Basis
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.process import Process
-from ..errors import GliomaGenError
 from .features import Choice, checked, told_nothing, watched
 
 Learning = Literal["head", "decoder", "all"]
 """What of it learns: the head alone (convolutions on features), the denoiser's decoder too, or all of the denoiser."""
 
 
-class HeadedDenoiser(nn.Module):
-    """The denoiser with a head for classes.
+class Head(nn.Module):
+    """Tells classes of a scan's own voxels and of maps on coarser grids.
 
-    The head sees decoder blocks, at one or several times of the noise, and the scan's coefficients, and makes coefficients of
-    logits: the basis brings both to the scan's grid.
+    Every voxel of the scan is treated alike. (Logits that are the inverse transform of coefficients, as the denoiser's output is,
+    must be learnt once for each place in a block: from 20 slices that told small tissues half as well.)
+
+    Args:
+        spatial_dims: 2 or 3.
+        channels: Of the scan, and of each map.
+        classes: K.
+        layers: Convolutions that see neighbours.
+        width: Their channels.
+    """
+
+    def __init__(
+        self, *, spatial_dims: int, channels: Sequence[int], classes: int, layers: int, width: int
+    ) -> None:
+        super().__init__()
+        conv, norm = Conv["conv", spatial_dims], Norm["batch", spatial_dims]
+        self.scaled = nn.ModuleList(norm(count, affine=False) for count in channels)
+        self.mixed = nn.ModuleList(conv(count, width, 1, bias=False) for count in channels)
+        seeing = [
+            part for _ in range(layers) for part in (conv(width, width, 3, padding=1), norm(width), nn.SiLU())
+        ]
+        self.told = nn.Sequential(norm(width), nn.SiLU(), *seeing, conv(width, classes, 1))
+
+    def forward(self, seen: Sequence[Tensor]) -> Tensor:
+        """Returns logits, (B, K, *S).
+
+        Args:
+            seen: (B, C, *S) and (B, C', *S') of each map. They are mixed before they are interpolated: it comes to the same.
+        """
+        parts = [mix(scale(x)) for mix, scale, x in zip(self.mixed, self.scaled, seen, strict=True)]
+        logits: Tensor = self.told(sum(_fitted(part, seen[0].shape[2:]) for part in parts))
+        return logits
+
+
+class HeadedDenoiser(nn.Module):
+    """The denoiser with a head for classes, which sees the scan and decoder blocks at one or several times of the noise.
 
     Args:
         network: The denoiser, which is changed.
@@ -35,13 +68,12 @@ class HeadedDenoiser(nn.Module):
         contrasts: C.
         classes: K.
         spatial_dims: 2 or 3.
-        learning: What of it learns.
         choice: Decoder blocks that the head sees, by time of the noise.
         layers: Convolutions of the head that see neighbours.
         width: Their channels.
 
     Raises:
-        GliomaGenError: There is no such block, a time is not in (0, 1], or ``learning`` is not known.
+        GliomaGenError: There is no such block, or a time is not in (0, 1].
     """
 
     def __init__(
@@ -54,41 +86,28 @@ class HeadedDenoiser(nn.Module):
         contrasts: int,
         classes: int,
         spatial_dims: int,
-        learning: Learning,
         choice: Choice,
         layers: int = 1,
-        width: int = 64,
+        width: int = 32,
     ) -> None:
         super().__init__()
         self.choice = checked(network, choice)
-        if learning not in get_args(Learning):
-            raise GliomaGenError(
-                f"learning '{learning}' is not known; choose among {list(get_args(Learning))}"
-            )
         self.network, self.basis, self.process = network, basis, process
-        self.num_labels, self.learning = num_labels, learning
-        for name, parameter in network.named_parameters():
+        self.num_labels = num_labels
+        blocks = [block for some in self.choice.values() for block in some]
+        channels = [contrasts, *(_channels(network, block, spatial_dims) for block in blocks)]
+        self.head = Head(
+            spatial_dims=spatial_dims, channels=channels, classes=classes, layers=layers, width=width
+        )
+        self.learns("head")
+
+    def learns(self, learning: Learning) -> list[nn.Parameter]:
+        """Says what learns from now on; returns its parameters."""
+        for name, parameter in self.network.named_parameters():
             decoder = name.split(".")[0] in ("up", "finer")
             parameter.requires_grad_(learning == "all" or (learning == "decoder" and decoder))
-        clean = contrasts * basis.factor
-        channels = clean + sum(
-            _channels(network, block, spatial_dims) for blocks in self.choice.values() for block in blocks
-        )
-        norm = ("GROUP", {"num_groups": 8})
-        self.head = nn.Sequential(
-            *(
-                Convolution(
-                    spatial_dims,
-                    width if layer else channels,
-                    width,
-                    adn_ordering="NA",
-                    act="SWISH",
-                    norm=norm,
-                )
-                for layer in range(layers)
-            ),
-            Convolution(spatial_dims, width, classes * basis.factor, kernel_size=1, conv_only=True),
-        )
+        self.learning = learning
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def forward(
         self, image: Tensor, noise: Tensor, greys: Tensor | None = None, position: Tensor | None = None
@@ -105,7 +124,7 @@ class HeadedDenoiser(nn.Module):
             self.network, image, num_labels=self.num_labels, greys=greys, position=position
         )
         clean, z = self.basis(standard), self.basis(noise)
-        seen = [clean]
+        seen = [standard]
         with torch.no_grad() if self.learning == "head" else nullcontext():
             denoiser = Denoiser(
                 network=self.network, basis=self.basis, process=self.process, condition=condition
@@ -114,9 +133,9 @@ class HeadedDenoiser(nn.Module):
                 t = torch.full((len(image),), time, device=image.device)
                 with watched(self.network, blocks) as found:
                     denoiser.output(self.process.add_noise(clean, z, t), t)
-                seen += [_fitted(functional.silu(found[block]), clean.shape[2:]) for block in blocks]
-        logits: Tensor = self.basis.inverse(self.head(torch.cat([x.to(seen[-1]) for x in seen], 1)).float())
-        return logits
+                seen += [functional.silu(found[block]) for block in blocks]
+        logits: Tensor = self.head(seen)
+        return logits.float()
 
 
 def _channels(network: nn.Module, block: str, spatial_dims: int) -> int:
