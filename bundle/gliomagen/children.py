@@ -43,7 +43,8 @@ def run_module(
             stdin=subprocess.PIPE,
             stdout=file,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": path, **(environment or {})},
+            # Unbuffered: what it said before it was killed is in the log, too.
+            env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **(environment or {})},
             start_new_session=True,
         ) as process:
             try:

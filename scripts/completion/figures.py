@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from gliomagen.files import content_sha256, written_whole
 
 Row = dict[str, Any]
@@ -32,19 +34,26 @@ class Figures:
             inputs: What the figures depend on.
             measure: Returns a row for each case.
         """
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
         told = {"experiment": self.experiment, "setting": setting}
-        here = {
-            number: row for number, row in enumerate(map(json.loads, lines)) if told.items() <= row.items()
-        }
+        here, _ = self._split(told)
         digest = content_sha256(dict(inputs))[:16]
-        if here and all(row["inputs"] == digest for row in here.values()):
-            return list(here.values())
+        if here and all(row["inputs"] == digest for row in here):
+            return here
         rows = [{**told, "inputs": digest, **_rounded(row)} for row in measure()]
-        others = [line for number, line in enumerate(lines) if number not in here]
-        with written_whole(self.path) as beside:
-            beside.write_text("\n".join([*others, *map(json.dumps, rows), ""]), encoding="utf-8")
+        with FileLock(f"{self.path}.lock"):  # of two runs at once, each keeps what the other has measured
+            _, others = self._split(told)
+            with written_whole(self.path) as beside:
+                beside.write_text("\n".join([*others, *map(json.dumps, rows), ""]), encoding="utf-8")
         return rows
+
+    def _split(self, told: Row) -> tuple[list[Row], list[str]]:
+        """Returns the rows of a setting, and the lines of all others."""
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
+        rows = [json.loads(line) for line in lines]
+        own = [told.items() <= row.items() for row in rows]
+        return [row for row, mine in zip(rows, own, strict=True) if mine], [
+            line for line, mine in zip(lines, own, strict=True) if not mine
+        ]
 
 
 def _rounded(value: Any) -> Any:
