@@ -19,11 +19,15 @@ from monai.transforms import (
     RandSpatialCropd,
 )
 from torch import Tensor
+from torch.nn import functional
 
 from ..diffusion.greys import restore, standardize
 from ..randomness import derived_seed, torch_generator
 from .features import scan_greys
 from .samples import IGNORED, Sample
+
+AROUND = 3
+"""Voxels around a pasted lesion that come with it, at most."""
 
 
 class Augmentation:
@@ -73,7 +77,8 @@ class LesionPaste:
     """Puts a lesion of one labelled sample anywhere into another, in that one's grey levels.
 
     Among a handful of samples the anatomy around a lesion tells which one it is, and so what to say; what a lesion looks like is
-    then not learnt. Pasting parts the two (after CarveMix, Zhang et al. 2021).
+    then not learnt. Pasting parts the two. Up to three voxels around the lesion come with it, so that its edge is a lesion's and
+    the edge of what is pasted is none (after CarveMix, Zhang et al. 2021).
 
     Args:
         samples: Labelled.
@@ -105,8 +110,9 @@ class LesionPaste:
         head = (target != IGNORED).nonzero()
         if not len(head) or float(torch.rand((), generator=generator)) >= self.probability:
             return image, target
-        number, place = (
-            int(torch.randint(count, (), generator=generator)) for count in (len(self.bearing), len(head))
+        number, place, around = (
+            int(torch.randint(count, (), generator=generator))
+            for count in (len(self.bearing), len(head), AROUND + 1)
         )
         donor = self.bearing[number]
         lesion, classes = self.augment(self.samples[donor].image, self.targets[donor], "lesion", *key)
@@ -118,5 +124,11 @@ class LesionPaste:
         classes = classes.roll(shift, axes)
         lesion = lesion.roll(shift, tuple(axis + 1 for axis in axes))[None]
         lesion = restore(standardize(lesion, self.greys[donor][None]), self.greys[into][None])[0].clamp(0, 1)
-        where = (classes > 0) & (target != IGNORED)
+        inside = target != IGNORED
+        where = _grown((classes > 0) & inside, around) & (classes != IGNORED) & inside
         return torch.where(where, lesion, image), torch.where(where, classes, target)
+
+
+def _grown(region: Tensor, voxels: int) -> Tensor:
+    pool = functional.max_pool2d if region.ndim == 2 else functional.max_pool3d
+    return pool(region[None, None].float(), 2 * voxels + 1, 1, voxels)[0, 0] > 0
