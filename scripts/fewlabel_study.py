@@ -49,8 +49,8 @@ def main() -> None:
     figures = Figures(options.page.with_suffix(".jsonl"), options.name)
     arms = Arms(options.weights, threads=options.threads)
     rows: dict[tuple[str, int, int], list[dict[str, Any]]] = {}
-    for count in options.counts:
-        for seed in options.seeds:
+    for count in [number or len(pool) for number in options.counts]:
+        for seed in options.seeds if count < len(pool) else options.seeds[:1]:
             labelled = draw(pool, count, seed)
             for method in options.methods:
 
@@ -95,7 +95,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--name", default="phantoms", help="of the tables on the page")
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
-    parser.add_argument("--counts", type=int, nargs="+", default=[10, 20, 30, 40, 50])
+    parser.add_argument(
+        "--counts",
+        type=int,
+        nargs="+",
+        default=[10, 20, 30, 40, 50, 0],
+        help="slices; 0: all, with the first seed",
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--work", type=Path, default=Path("fewlabel_study"))
     parser.add_argument("--page", type=Path, default=Path(BUNDLE_ROOT) / "docs" / "fewlabel.md")

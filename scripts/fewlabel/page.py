@@ -50,10 +50,11 @@ def write_page(
         f"Dice of {shown[0]} slice by slice, as published:",
         _plain(rows, methods, counts, shown[0], "slice dice", 2),
     ]
+    drawn = [count for count in counts if count < pool] or counts
     if rest := [region for region in regions if region not in shown]:
-        parts += [f"Dice by label, {counts[-1]} slices:", _labels(rows, methods, counts[-1], rest)]
+        parts += [f"Dice by label, {drawn[-1]} slices:", _labels(rows, methods, drawn[-1], rest)]
     picture = path.with_name(f"{path.stem}-{name.replace(' ', '-')}.png")
-    _draw(picture, rows, methods, counts, shown)
+    _draw(picture, rows, methods, drawn, shown, pool)
     parts += [f"![Dice against labelled slices]({picture.name})"]
     replaced(path, name, "\n\n".join(parts))
 
@@ -137,7 +138,7 @@ def _labels(rows: Rows, methods: Sequence[str], count: int, regions: Sequence[st
 
 
 def _draw(
-    path: Path, rows: Rows, methods: Sequence[str], counts: Sequence[int], regions: Sequence[str]
+    path: Path, rows: Rows, methods: Sequence[str], counts: Sequence[int], regions: Sequence[str], pool: int
 ) -> None:
     figure, panels = plt.subplots(
         1, len(regions), figsize=(4.6 * len(regions), 4.2), layout="constrained", squeeze=False, sharey=True
@@ -150,8 +151,12 @@ def _draw(
             if not len(values):
                 continue
             at = np.array(there) + 0.35 * (number - len(methods) / 2)  # intervals beside each other
-            panel.errorbar(at, values[:, 0], np.nan_to_num(values[:, 1:].T), label=method, capsize=2, lw=1.2)
-        panel.set(title=region, xlabel="labelled slices", xticks=list(counts))
+            line = panel.errorbar(
+                at, values[:, 0], np.nan_to_num(values[:, 1:].T), label=method, capsize=2, lw=1.2
+            )[0]
+            if pool not in counts and (every := scores_of(rows, method, pool, region)).size:
+                panel.axhline(mean_of(every).value, color=line.get_color(), ls=":", lw=1)
+        panel.set(title=region, xlabel=f"labelled slices (dotted: all {pool})", xticks=list(counts))
         panel.grid(alpha=0.3)
     panels[0, 0].set_ylabel("Dice")
     panels[0, -1].legend(fontsize=8)
