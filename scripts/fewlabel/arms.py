@@ -18,7 +18,13 @@ from gliomagen.randomness import torch_generator
 from .scores import Found
 
 CONFIGS = Path(BUNDLE_ROOT) / "configs"
-FIXED: dict[str, Any] = {"member_steps": 800, "head_steps": 400, "tuning_steps": 400, "batch_size": 8}
+FIXED: dict[str, Any] = {
+    "member_steps": 800,
+    "head_steps": 400,
+    "tuning_steps": 400,
+    "tuning_time": 0.2,
+    "batch_size": 8,
+}
 """Budgets, fixed on other patients than those of the tables."""
 
 

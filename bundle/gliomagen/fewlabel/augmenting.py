@@ -12,10 +12,8 @@ import numpy as np
 import torch
 from monai.transforms import (
     Compose,
-    RandAdjustContrastd,
     RandAffined,
     RandFlipd,
-    RandScaleIntensityd,
     RandSpatialCropd,
 )
 from torch import Tensor
@@ -30,8 +28,15 @@ AROUND = 3
 """Voxels around a pasted lesion that come with it, at most."""
 
 
+GREYS_CHANGED = 0.6
+"""Probability of other grey levels."""
+
+
 class Augmentation:
-    """Mirrors left to right (0.5), rotates and scales (0.3), changes gamma (0.2) and brightness (0.1) of each contrast.
+    """Mirrors left to right (0.5), rotates and scales (0.3), and changes gamma and brightness of each contrast by itself (0.6).
+
+    The published changes of greys were the same for all contrasts and rare; of real scans, which vary more than that, 20
+    labelled slices then taught less than they could (Dice of development patients 0.60 for 0.65).
 
     Args:
         spatial_dims: 2 or 3.
@@ -52,8 +57,6 @@ class Augmentation:
                 mode=("bilinear", "nearest"),
                 padding_mode="zeros",
             ),
-            RandAdjustContrastd("image", prob=0.2, gamma=(0.7, 1.4)),
-            RandScaleIntensityd("image", factors=0.15, prob=0.1, channel_wise=True),
         ]
         self.change = Compose(steps)
 
@@ -68,7 +71,7 @@ class Augmentation:
         self.change.set_random_state(seed=derived_seed(0, *key) % 2**32)
         # Outside the field of view nearest interpolation puts 0: shifted by one, that is where nobody learns.
         changed = self.change({"image": image, "target": (target + 1)[None].float()})
-        image_after = torch.as_tensor(np.asarray(changed["image"])).clamp(0, 1)
+        image_after = _other_greys(torch.as_tensor(np.asarray(changed["image"])).clamp(0, 1), *key)
         target_after = torch.as_tensor(np.asarray(changed["target"]))[0].round().long() - 1
         return image_after, target_after
 
@@ -127,6 +130,17 @@ class LesionPaste:
         inside = target != IGNORED
         where = _grown((classes > 0) & inside, around) & (classes != IGNORED) & inside
         return torch.where(where, lesion, image), torch.where(where, classes, target)
+
+
+def _other_greys(image: Tensor, *key: object) -> Tensor:
+    """Returns the image with another gamma, exp(±0.35), and brightness, ±0.2, of each contrast."""
+    generator = torch_generator(0, "other greys", *key)
+    if float(torch.rand((), generator=generator)) >= GREYS_CHANGED:
+        return image
+    gamma, brightness = (
+        2 * torch.rand((len(image), *[1] * (image.ndim - 1)), generator=generator) - 1 for _ in range(2)
+    )
+    return (image ** torch.exp(0.35 * gamma) * (1 + 0.2 * brightness)).clamp(0, 1)
 
 
 def _grown(region: Tensor, voxels: int) -> Tensor:
