@@ -18,7 +18,7 @@ PYTHON
 }
 
 _modules_of() {
-    echo torch monai ignite nibabel numpy scipy skimage einops torchmetrics tensorboard matplotlib tqdm yaml fire
+    echo torch monai ignite nibabel numpy scipy skimage skfmm einops emcee torchmetrics tensorboard matplotlib tqdm yaml fire
     local extra
     for extra in "$@"; do
         case "$extra" in

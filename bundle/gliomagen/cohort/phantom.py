@@ -5,9 +5,10 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +20,17 @@ from ..files import read_json, write_json
 from ..labels import BACKGROUND, CONTRASTS, ET, HEAD, NETC, RC, SNFH, convention
 from ..volume import Volume, write_volume
 from .phantom_anatomy import build_anatomy
+from .phantom_calendar import case_name, write_calendar
 from .phantom_contrast import paint, scan_effects
-from .phantom_course import draw_foci, mass_effect
+from .phantom_course import draw_foci, first_focus, mass_effect
 from .phantom_field import Float, Grid
-from .phantom_lesion import build_lesion
+from .phantom_growth import grown
+from .phantom_lesion import build_grown_lesion, build_lesion
 from .phantom_shape import HEAD_CENTRE_MM, Frame, draw_frame, draw_shape
+
+Course = Literal["steps", "growth"]
+"""How a tumour changes from scan to scan: foci that grow, answer and are operated on, step by step; or cells that divide and wander
+(:mod:`.phantom_growth`), with days, and known parameters."""
 
 _SAMPLE_MM = 1.6  # coarser voxels are averaged over samples at least this dense
 _MARGIN_MM = 4.0
@@ -52,6 +59,7 @@ def phantom_case(
     timepoint: int = 0,
     spatial_size: Sequence[int] = (182, 218, 182),
     voxel_mm: float = 1.0,
+    course: Course = "steps",
 ) -> PhantomCase:
     """Makes one scan of a phantom patient.
 
@@ -63,6 +71,7 @@ def phantom_case(
         timepoint: Which of its scans, 0 first.
         spatial_size: Voxels along left, posterior, superior. The grid is centred on where heads lie.
         voxel_mm: Edge of a voxel.
+        course: How the tumour changes from scan to scan.
 
     Raises:
         GliomaGenError: An argument makes no volume.
@@ -76,9 +85,16 @@ def phantom_case(
     coarse = grid.part(box)
     factor = max(1, int(np.ceil(voxel_mm / _SAMPLE_MM)))
     fine = _refined(coarse, factor, voxel_mm)
-    foci = draw_foci(patient, timepoint, frame)
+    if course == "growth":
+        focus, density = first_focus(patient, frame), grown(patient, timepoint + 1)[timepoint]
+        foci = [replace(focus, mass_mm=density.radius_mm, oedema_mm=density.reach_mm)]
+    else:
+        foci = draw_foci(patient, timepoint, frame)
     anatomy = build_anatomy(patient, draw_shape(patient, frame, mass_effect(foci, frame)), fine)
-    lesion = build_lesion(patient, timepoint, foci, anatomy)
+    if course == "growth":
+        lesion = build_grown_lesion(patient, timepoint, focus, density, anatomy)
+    else:
+        lesion = build_lesion(patient, timepoint, foci, anatomy)
     fine_labels = lesion.label(anatomy)
     labels = _vote(fine_labels, factor)
     inside = (fine_labels > 0).astype(np.float32)
@@ -107,6 +123,7 @@ class PhantomCohort:
         timepoints: int = 1,
         spatial_size: Sequence[int] = (182, 218, 182),
         voxel_mm: float = 1.0,
+        course: Course = "steps",
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
@@ -118,6 +135,7 @@ class PhantomCohort:
             timepoints: Scans per patient.
             spatial_size: Voxels per axis.
             voxel_mm: Edge of a voxel.
+            course: How tumours change from scan to scan.
             seed: 0 to 99. Patient numbers are ``seed * 1000 + index``, so seeds share no patient.
             num_workers: Processes to use; 0 works in this one.
 
@@ -132,26 +150,35 @@ class PhantomCohort:
             raise GliomaGenError(
                 f"timepoints {timepoints}: choose 1 to 900, they are numbered from 100 to 999"
             )
+        if course not in get_args(Course):
+            raise GliomaGenError(f"course '{course}' is not known; choose among {list(get_args(Course))}")
         if num_workers < 0:
             raise GliomaGenError(f"num_workers {num_workers}: choose 0 or more")
         self.output_dir = Path(output_dir)
         self.spatial_size = _checked_size(spatial_size, voxel_mm)
         self.voxel_mm = float(voxel_mm)
+        self.course = course
         self.num_workers = num_workers
         self.scans = [
             (seed * 1000 + index, timepoint) for index in range(patients) for timepoint in range(timepoints)
         ]
 
     def run(self) -> None:
-        """Writes every case that is not complete yet.
+        """Writes every case that is not complete yet; of growth also the calendar and what each tumour does.
 
         Raises:
             GliomaGenError: The folder holds phantoms made with other parameters, or cannot be written.
         """
         self._claim_folder()
+        if self.course == "growth":
+            write_calendar(self.output_dir, self.scans)
         missing = [scan for scan in self.scans if not self._complete(scan)]
         write = partial(
-            _write_case, output_dir=self.output_dir, spatial_size=self.spatial_size, voxel_mm=self.voxel_mm
+            _write_case,
+            output_dir=self.output_dir,
+            spatial_size=self.spatial_size,
+            voxel_mm=self.voxel_mm,
+            course=self.course,
         )
         for _ in tqdm(self._mapped(write, missing), total=len(missing), desc="phantoms", unit="scan"):
             pass
@@ -178,9 +205,11 @@ class PhantomCohort:
             "package_version": __version__,
             "spatial_size": list(self.spatial_size),
             "voxel_mm": self.voxel_mm,
+            "course": self.course,
         }
         if path.exists():
             found = read_json(path)
+            found = {"course": "steps", **found} if isinstance(found, dict) else found  # older folders
             for name, value in parameters.items():
                 if not isinstance(found, dict) or found.get(name) != value:
                     there = found.get(name) if isinstance(found, dict) else None
@@ -195,21 +224,23 @@ class PhantomCohort:
         return all(path.is_file() for path in _case_files(self.output_dir, *scan).values())
 
 
-def case_name(patient: int, timepoint: int) -> str:
-    """Returns the challenge's name of a phantom scan."""
-    return f"BraTS-GLI-{patient:05d}-{100 + timepoint:03d}"
-
-
 def _case_files(output_dir: Path, patient: int, timepoint: int) -> dict[str, Path]:
     name = case_name(patient, timepoint)
     return {part: output_dir / name / f"{name}-{part}.nii.gz" for part in (*CONTRASTS, "seg")}
 
 
 def _write_case(
-    scan: tuple[int, int], *, output_dir: Path, spatial_size: tuple[int, int, int], voxel_mm: float
+    scan: tuple[int, int],
+    *,
+    output_dir: Path,
+    spatial_size: tuple[int, int, int],
+    voxel_mm: float,
+    course: Course,
 ) -> None:
     patient, timepoint = scan
-    case = phantom_case(patient=patient, timepoint=timepoint, spatial_size=spatial_size, voxel_mm=voxel_mm)
+    case = phantom_case(
+        patient=patient, timepoint=timepoint, spatial_size=spatial_size, voxel_mm=voxel_mm, course=course
+    )
     files = _case_files(output_dir, patient, timepoint)
     for contrast, image in case.images.items():
         write_volume(files[contrast], Volume(data=image, affine=case.affine))

@@ -62,18 +62,32 @@ def draw_foci(patient: int, timepoint: int, frame: Frame) -> list[Focus]:
     Returns:
         The foci; none for a complete responder.
     """
+    foci, trend, relapse = _first_foci(patient, frame)
+    for step in range(1, timepoint + 1):
+        change = generator(patient, "course", step)
+        foci = [_advance(change, focus, trend) for focus in foci]
+    return [] if relapse > 0.25 * timepoint else foci
+
+
+def first_focus(patient: int, frame: Frame) -> Focus:
+    """Returns a patient's main focus at the first time point, also of a responder.
+
+    Args:
+        patient: Its number.
+        frame: The head it lies in.
+    """
+    return _first_foci(patient, frame)[0][0]
+
+
+def _first_foci(patient: int, frame: Frame) -> tuple[list[Focus], float, float]:
+    """Returns foci, their trend, and when they come back: four times this in time points; never gone, 0."""
     rng = generator(patient, "lesion")
     responder, relapse = rng.uniform() < RESPONDERS, rng.uniform(0, 1)
     count = 1 + int(rng.uniform() < 0.16) + int(rng.uniform() < 0.04)
     size = float(np.exp(np.clip(rng.normal(-0.06, 0.32), -0.75, 0.45)))
     trend = float(rng.normal(0.03, 0.12))
     foci = [_draw_focus(rng, frame, size * (1.0 if index == 0 else 0.55), index) for index in range(count)]
-    for step in range(1, timepoint + 1):
-        change = generator(patient, "course", step)
-        foci = [_advance(change, focus, trend) for focus in foci]
-    if responder and relapse > 0.25 * timepoint:
-        return []
-    return foci
+    return foci, trend, relapse * responder
 
 
 def mass_effect(foci: list[Focus], frame: Frame) -> tuple[Float, Float, Float] | None:

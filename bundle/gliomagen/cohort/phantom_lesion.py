@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,11 @@ from ..labels import ET, HEAD, NETC, RC, SNFH
 from .phantom_anatomy import HIGH_MM, LOW_MM, Anatomy
 from .phantom_course import Focus
 from .phantom_field import Float, Noise, draw_noise, generator, ramp
+from .phantom_growth import HALF_MM, Density
 
 Box = tuple[slice, slice, slice]
+RIM_MM = 3.5
+"""Thickness of the enhancing rim of a tumour that has grown by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,47 @@ def build_lesion(patient: int, timepoint: int, foci: list[Focus], anatomy: Anato
         for name, share in _focus(patient, timepoint, focus, anatomy, box).items():
             np.maximum(parts[name], share, out=parts[name])
     return Lesion(box=box, **parts)
+
+
+def build_grown_lesion(
+    patient: int, timepoint: int, focus: Focus, density: Density, anatomy: Anatomy
+) -> Lesion:
+    """Samples a tumour that has grown by itself, beside the cavity of the focus it came from.
+
+    Args:
+        patient: Its number.
+        timepoint: Which scan.
+        focus: What :func:`first_focus` gives.
+        density: The tumour at that scan.
+        anatomy: The tissue it lies in.
+    """
+    half = np.full(3, HALF_MM)
+    box = anatomy.grid.box((focus.centre_mm - half).tolist(), (focus.centre_mm + half).tolist())
+    grid = anatomy.grid.part(box)
+    # The cavity stays, the tumour is another one.
+    rest = replace(focus, mass_mm=0.0, rim_mm=0.0, margin_mm=0.0, oedema_mm=0.0, blood=False)
+    parts = _focus(patient, timepoint, rest, anatomy, box)
+    hole = parts["cavity"]
+    steady = generator(patient, "grown outlines")
+    noises = {scale: draw_noise(steady, scale, LOW_MM, HIGH_MM) for scale in (5.0, 9.0, 14.0)}
+    depth = grid.evaluate(density.lattice, density.depth_mm) + 0.4 * noises[5.0].on(grid)
+    liquor = anatomy.liquor[box] * np.clip(1 - depth / 4, 0, 1)  # within the tumour sulci are gone
+    tissue = np.minimum(anatomy.head[box], anatomy.hull[box] + 0.8)
+    core = ramp(np.minimum(depth, tissue), 1.0) * (1 - liquor) * (1 - hole)
+    oedema = ramp(np.minimum(depth + density.reach_mm, tissue), 2.2) * (1 - liquor) * (1 - hole)
+    rim = RIM_MM * (1 + 0.4 * noises[9.0].on(grid)) * bool(focus.rim_mm)
+    enhancing = core * ramp(rim - depth, 1.0) * bool(focus.rim_mm)
+    return Lesion(
+        box=box,
+        oedema=oedema,
+        border=parts["border"],
+        necrosis=core,
+        enhancing=enhancing,
+        cavity=hole,
+        blood=parts["blood"],
+        texture=noises[5.0].on(grid),
+        cloud=noises[14.0].on(grid),
+    )
 
 
 def _bounds(foci: list[Focus], anatomy: Anatomy) -> Box:
