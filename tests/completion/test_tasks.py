@@ -11,10 +11,11 @@ from completion_heads import head
 from monai.data import MetaTensor
 
 from gliomagen.completion.requests import requests
-from gliomagen.completion.saving import bits, blended
+from gliomagen.completion.saving import bits
 from gliomagen.completion.scan import Scan, edited_label, require_same_grid
 from gliomagen.completion.slices import fitted_slice, slices_at
 from gliomagen.completion.tasks import TASKS, Ask, Given, widened
+from gliomagen.diffusion.blending import blended
 from gliomagen.errors import GliomaGenError
 from gliomagen.labels import CONTRASTS, HEAD, convention
 

@@ -7,11 +7,14 @@ from typing import Any
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-BATCH = 16
+BATCH = 8
 
 
 class nnUNetTrainer_few(nnUNetTrainer):
-    """40 epochs of 50 iterations of 16 slices: nnU-Net plans batches for cards, of more slices than there are to learn from."""
+    """40 epochs of 50 iterations of 8 slices, as many as the quick network sees.
+
+    nnU-Net plans batches for cards, of more slices than there are to learn from.
+    """
 
     def __init__(
         self,

@@ -1,0 +1,138 @@
+"""One page per patient: burden and treatment, last scan, what may come, where, and what came."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ..files import written_whole
+from ..pictures import radiological
+from ..randomness import numpy_generator
+from .burden import Array
+from .forecast import BAND, BurdenForecast
+from .patients import Seen
+from .spread import BURDEN, Labels
+from .tissue import Float
+
+matplotlib.use("Agg")
+RESEARCH = "Research use only, not for clinical decisions."
+_PREFERRED = ("t1c", "t2f", "t1n", "t2w")
+
+
+def burden_curve(
+    axes: Axes, forecast: BurdenForecast, truth_mm3: float | None, *, unit: float = 1000.0
+) -> None:
+    """Draws measurements, courses and the band of what is to be measured, in ml.
+
+    Args:
+        axes: To draw on.
+        forecast: Of the patient.
+        truth_mm3: What came, if known.
+        unit: mm³ of one on the axis.
+    """
+    measured = forecast.fit.measured
+    days: Array = np.linspace(0, forecast.day, 80)
+    # One error for each draw, and not for each day: the band is the same, and smooth.
+    error = np.exp(
+        forecast.values[:, -1:] * numpy_generator(0, "errors").standard_normal((len(forecast.values), 1))
+    )
+    expected = forecast.fit.model.burden(forecast.values[:, :-1], days) * error / unit
+    low, middle, high = np.quantile(expected, BAND, axis=0)
+    axes.fill_between(days, low, high, color="tab:blue", alpha=0.2, lw=0, label="90 % of measurements")
+    axes.plot(days, middle, color="tab:blue", label=f"{forecast.fit.model.law}, median")
+    axes.plot(measured.days, np.array(measured.burden) / unit, "ko", label="measured")
+    for course in measured.courses:
+        axes.axvline(course, color="tab:orange", ls="--", lw=1, label="radiotherapy")
+    if truth_mm3 is not None:
+        axes.plot([forecast.day], [truth_mm3 / unit], "r*", ms=11, label="came")
+    axes.set(xlabel="days", ylabel="burden (ml)", ylim=(0, None))
+    axes.legend(fontsize=7, frameon=False)
+
+
+def forecast_page(
+    path: Path,
+    *,
+    title: str,
+    forecast: BurdenForecast,
+    last: Seen,
+    probability: Float,
+    sample: tuple[Labels, dict[str, NDArray[np.float32]]],
+    truth: Seen | None,
+    truth_mm3: float | None,
+) -> None:
+    """Writes the page.
+
+    Args:
+        path: PNG.
+        title: The patient.
+        forecast: Of the burden.
+        last: Scan that is known last.
+        probability: (X, Y, Z) of tumour.
+        sample: One label map that may come, and its contrasts, or none.
+        truth: What came.
+        truth_mm3: Its burden.
+    """
+    contrast = next((name for name in _PREFERRED if name in last.images), None)
+    height = _slice(last, probability, truth)
+    panels: Sequence[tuple[str, Seen | None, dict[str, NDArray[np.float32]], Labels]] = [
+        ("last scan", last, last.images, last.labels),
+        ("may come", last, sample[1], sample[0]),
+    ]
+    figure = Figure(figsize=(15, 3.6), layout="constrained")
+    grid = figure.subplots(1, 5, gridspec_kw={"width_ratios": [1.5, 1, 1, 1, 1]})
+    burden_curve(grid[0], forecast, truth_mm3)
+    for axes, (name, _, images, labels) in zip(grid[1:3], panels, strict=True):
+        _scan(axes, name, images.get(str(contrast)), labels, height)
+    back = last.images.get(str(contrast))
+    _scan(grid[3], "probability", back, None, height)
+    shown = np.ma.masked_less(_plane(probability, height), 0.02)
+    drawn = grid[3].imshow(shown, cmap="inferno", vmin=0, vmax=1, alpha=0.75)
+    figure.colorbar(drawn, ax=grid[3], shrink=0.7)
+    if truth is None:
+        grid[4].axis("off")
+    else:
+        _scan(grid[4], "came; line: as likely as not", truth.images.get(str(contrast)), truth.labels, height)
+        _outline(grid[4], probability >= 0.5, height, "tab:cyan")
+    figure.suptitle(f"{title}. {RESEARCH}", fontsize=9)
+    with written_whole(path) as beside:
+        figure.savefig(beside, dpi=110)
+
+
+def _slice(last: Seen, probability: Float, truth: Seen | None) -> int:
+    area = probability.sum((0, 1)) + np.isin(last.labels, BURDEN).sum((0, 1))
+    if truth is not None:
+        area = area + np.isin(truth.labels, BURDEN).sum((0, 1))
+    return int(area.argmax())
+
+
+def _plane(volume: NDArray[np.generic], height: int) -> NDArray[np.generic]:
+    return radiological(volume[:, :, height])
+
+
+def _scan(
+    axes: Axes, name: str, image: NDArray[np.float32] | None, labels: Labels | None, height: int
+) -> None:
+    axes.set_title(name, fontsize=9)
+    axes.axis("off")
+    if image is None:
+        assert labels is None or labels.ndim == 3
+        image = (
+            np.zeros(labels.shape, np.float32)
+            if labels is not None
+            else np.zeros((1, 1, height + 1), np.float32)
+        )
+    axes.imshow(_plane(image, height), cmap="gray", vmin=0, vmax=1)
+    if labels is not None:
+        _outline(axes, np.isin(labels, BURDEN), height, "yellow")
+
+
+def _outline(axes: Axes, region: NDArray[np.bool_], height: int, colour: str) -> None:
+    plane = _plane(region, height)
+    if plane.any() and not plane.all():
+        axes.contour(plane.astype(float), [0.5], colors=colour, linewidths=1)
