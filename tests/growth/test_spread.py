@@ -7,7 +7,7 @@ import pytest
 
 from gliomagen.errors import GliomaGenError
 from gliomagen.growth.maps import brier_score, calibration
-from gliomagen.growth.spread import Spread, burden_mm3, other_speed
+from gliomagen.growth.spread import Spread, burden_mm3, smooth_noise
 from gliomagen.growth.tissue import Speeds, front_speed
 from gliomagen.labels import ET, HEAD, LESION, NETC, RC, SNFH
 
@@ -89,13 +89,21 @@ def test_tissues_are_told_by_brightness_and_liquor_and_midline_hold_a_front_up()
         front_speed({"t2f": image}, labels, Speeds(), affine=AFFINE)
 
 
-def test_other_speeds_are_of_the_asked_spread_and_of_their_number() -> None:
-    speed = np.ones(SHAPE, np.float32)
-    first, again, second = (
-        other_speed(speed, MM, spread=0.5, length_mm=8.0, seed=0, number=k) for k in (0, 0, 1)
-    )
+def test_noise_is_smooth_of_unit_spread_and_of_its_key() -> None:
+    first, again, second = (smooth_noise(SHAPE, MM, length_mm=8.0, seed=0, key=k) for k in (0, 0, 1))
     assert np.array_equal(first, again) and not np.array_equal(first, second)
-    assert np.log(first).std() == pytest.approx(0.5, rel=0.01)
+    assert first.std() == pytest.approx(1, rel=0.01)
+    assert np.abs(np.diff(first, axis=0)).mean() < 0.3
+
+
+def test_outline_that_is_off_moves_the_edge_and_not_the_burden() -> None:
+    labels = tumour()
+    spread = Spread(labels=labels, speed=(labels > 0).astype(np.float32), voxel_mm=MM)
+    shift = np.zeros(SHAPE, np.float32)
+    shift[20:] = 4  # to the right it lies further in
+    made = spread.grown(spread.burden, outline=shift)
+    assert burden_mm3(made, MM) == pytest.approx(spread.burden, abs=10)
+    assert np.isin(made, (NETC, ET, SNFH))[:20].sum() > 1.2 * np.isin(labels, (NETC, ET, SNFH))[:20].sum()
 
 
 def test_brier_score_and_calibration_count_voxels_of_the_head() -> None:

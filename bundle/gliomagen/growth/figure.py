@@ -62,6 +62,7 @@ def forecast_page(
     forecast: BurdenForecast,
     last: Seen,
     probability: Float,
+    likely: NDArray[np.bool_],
     sample: tuple[Labels, dict[str, NDArray[np.float32]]],
     truth: Seen | None,
     truth_mm3: float | None,
@@ -74,6 +75,7 @@ def forecast_page(
         forecast: Of the burden.
         last: Scan that is known last.
         probability: (X, Y, Z) of tumour.
+        likely: (X, Y, Z) the likeliest voxels of the median burden.
         sample: One label map that may come, and its contrasts, or none.
         truth: What came.
         truth_mm3: Its burden.
@@ -97,8 +99,8 @@ def forecast_page(
     if truth is None:
         grid[4].axis("off")
     else:
-        _scan(grid[4], "came; line: as likely as not", truth.images.get(str(contrast)), truth.labels, height)
-        _outline(grid[4], probability >= 0.5, height, "tab:cyan")
+        _scan(grid[4], "came; blue: forecast", truth.images.get(str(contrast)), truth.labels, height)
+        _outline(grid[4], likely, height, "tab:cyan")
     figure.suptitle(f"{title}. {RESEARCH}", fontsize=9)
     with written_whole(path) as beside:
         figure.savefig(beside, dpi=110)

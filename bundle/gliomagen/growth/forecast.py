@@ -13,6 +13,7 @@ from .burden import Array, GrowthLaw, checked_law
 from .fitting import BurdenFit, Measured, Prior
 
 FitMethod = Literal["sampler", "bootstrap"]
+_TRIED: tuple[GrowthLaw, ...] = ("logistic", "gompertz", "exponential")
 BAND = (0.05, 0.5, 0.95)
 """Quantiles that are told."""
 
@@ -58,7 +59,7 @@ class BurdenForecaster:
 
     Args:
         priors: See :class:`.BurdenFit`.
-        law: Of growth; ``auto`` takes the one that told each visit best from those before it, exponential with fewer than three.
+        law: Of growth; ``auto`` takes the one that told each visit best from those before it; logistic with fewer than three, which a head can hold.
         method: ``sampler`` of the posterior, or ``bootstrap``.
         draws: N.
         smallest_mm3: Burden that can just be seen.
@@ -80,7 +81,7 @@ class BurdenForecaster:
     ) -> None:
         if method not in get_args(FitMethod):
             raise GliomaGenError(f"fit '{method}' is not known; choose among {list(get_args(FitMethod))}")
-        self.laws: list[GrowthLaw] = list(get_args(GrowthLaw)) if law == "auto" else [checked_law(law)]
+        self.laws: list[GrowthLaw] = list(_TRIED) if law == "auto" else [checked_law(law)]
         self.priors, self.method, self.draws = priors, method, draws
         self.smallest, self.seed = smallest_mm3, seed
 

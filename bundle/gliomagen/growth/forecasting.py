@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import GliomaGenError
 from ..files import read_json, write_json
-from ..labels import convention
+from ..labels import LESION, convention
 from ..volume import Volume, write_volume
 from .figure import RESEARCH, forecast_page
 from .forecast import BurdenForecast, BurdenForecaster
@@ -46,7 +46,7 @@ class Forecasting:
         scans: As many of them become scans.
         rendering: Makes these; None: none.
         output_dir: A folder per patient.
-        label_convention: Of the label maps written.
+        label_convention: Of the label maps written; ``binary`` where lesions are of no told kind.
         score: Of a label map against the truth, see :func:`.score_case`.
         settings: What the results of one folder share.
         seed: Of all draws.
@@ -139,6 +139,7 @@ class Forecasting:
             forecast=forecast,
             last=last,
             probability=maps.probability,
+            likely=maps.likely,
             sample=(maps.samples[0], images),
             truth=truth,
             truth_mm3=true_burden,
@@ -155,12 +156,15 @@ class Forecasting:
     ) -> dict[str, NDArray[np.float32]]:
         """Writes probability, label maps and scans; returns the first scan's contrasts."""
         self._save(folder / "probability.nii.gz", maps.probability, last)
+        self._save(folder / "likely.nii.gz", maps.likely, last)
+        whole = bool(
+            (last.labels == LESION).any()
+        )  # of a kind that nobody told, for which other conventions have no number
+        written = convention("binary") if whole else self.convention
         first: dict[str, NDArray[np.float32]] = {}
         for number, labels in enumerate(maps.samples):
             name = f"{patient}-sample-{number:02d}"
-            self._save(
-                folder / "samples" / name / f"{name}-seg.nii.gz", self.convention.from_prepared(labels), last
-            )
+            self._save(folder / "samples" / name / f"{name}-seg.nii.gz", written.from_prepared(labels), last)
             if self.rendering is None or number >= self.scans:
                 continue
             made = self.rendering(last, labels, name)
@@ -199,15 +203,18 @@ class Forecasting:
         """Returns scores of the forecast and of both baselines, or nothing where the truth is not known."""
         if truth is None or not true_burden:
             return {}
-        methods: dict[str, Any] = {
-            "forecast": maps.probability,
-            "no_change": np.isin(maps.no_change, BURDEN).astype(np.float32),
-            "isotropic": np.isin(maps.isotropic, BURDEN).astype(np.float32),
+        alone = {
+            name: np.isin(labels, BURDEN)
+            for name, labels in (("no_change", maps.no_change), ("isotropic", maps.isotropic))
+        }
+        methods: dict[str, tuple[NDArray[np.float32], NDArray[np.bool_]]] = {
+            "forecast": (maps.probability, maps.likely),
+            **{name: (region.astype(np.float32), region) for name, region in alone.items()},
         }
         wanted = _as_region(truth.labels)
         found: dict[str, Any] = {}
-        for name, probability in methods.items():
-            labels = np.where(probability >= 0.5, BURDEN[0], 0).astype(np.uint8)
+        for name, (probability, region) in methods.items():
+            labels = np.where(region, BURDEN[0], 0).astype(np.uint8)
             scores = self.score(labels, wanted, voxel_mm=truth.voxel_mm, regions=REGION)["tumour"]
             found[name] = {
                 "dice": float(scores["dice"]),

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import center_of_mass
 
 from ..randomness import numpy_generator
 from .burden import Array
 from .patients import Seen
-from .spread import BURDEN, Labels, Spread, other_speed
+from .spread import BURDEN, Labels, Spread, smooth_noise
 from .tissue import Float, Speeds, front_speed
 
 
@@ -23,6 +24,8 @@ class GrowthMaps:
     Attributes:
         samples: (N, X, Y, Z) prepared labels.
         probability: (X, Y, Z) of tumour, in [0, 1].
+        likely: (X, Y, Z) the likeliest voxels, as many as the median burden has. (Those that are as likely as not are fewer: where
+            tumour will be is less sure than how much.)
         no_change: Baseline: the last label map.
         isotropic: Baseline: grown alike in all directions to the median burden.
         burdens: (N,) mm³ of the samples.
@@ -30,6 +33,7 @@ class GrowthMaps:
 
     samples: Labels
     probability: Float
+    likely: NDArray[np.bool_]
     no_change: Labels
     isotropic: Labels
     burdens: Array
@@ -42,15 +46,24 @@ class SpreadOptions:
     Attributes:
         speeds: By tissue.
         spread: Standard deviation of the logarithm of what a scan does not tell of a front's speed.
-        length_mm: Over which that changes.
+        outline_mm: Standard deviation of where the last outline lies.
+        length_mm: Over which both change.
     """
 
     speeds: Speeds
     spread: float
+    outline_mm: float
     length_mm: float
 
 
-def growth_maps(last: Seen, change: Array, *, samples: int, options: SpreadOptions, seed: int) -> GrowthMaps:
+def growth_maps(
+    last: Seen,
+    change: Array,
+    *,
+    samples: int,
+    options: SpreadOptions,
+    seed: int,
+) -> GrowthMaps:
     """Returns maps of a forecast.
 
     Args:
@@ -70,19 +83,34 @@ def growth_maps(last: Seen, change: Array, *, samples: int, options: SpreadOptio
     burdens = spread.burden * numpy_generator(seed, "burdens").permutation(chosen)
     made = []
     for number, burden in enumerate(burdens):
-        ways = other_speed(
-            speed, last.voxel_mm, spread=options.spread, length_mm=options.length_mm, seed=seed, number=number
+        front, outline = (
+            smooth_noise(
+                speed.shape, last.voxel_mm, length_mm=options.length_mm, seed=seed, key=f"{what} {number}"
+            )
+            for what in ("speed", "outline")
         )
-        made.append(spread.grown(float(burden), speed=ways))
+        ways = np.asarray(speed * np.exp(options.spread * front), np.float32)
+        made.append(spread.grown(float(burden), speed=ways, outline=options.outline_mm * outline))
     alike = np.where((last.labels > 0) & (speed > 0), 1.0, 0.0).astype(np.float32)
     labels = np.stack(made)
+    probability = np.isin(labels, BURDEN).mean(0, dtype=np.float32)
+    median = float(spread.burden * np.median(change))
     return GrowthMaps(
         samples=labels,
-        probability=np.isin(labels, BURDEN).mean(0, dtype=np.float32),
+        probability=probability,
+        likely=_likeliest(probability, spread.arrival(0, speed, median), round(median / spread.voxel_mm3)),
         no_change=last.labels,
-        isotropic=spread.grown(float(spread.burden * np.median(change)), speed=alike),
+        isotropic=spread.grown(median, speed=alike),
         burdens=np.asarray(burdens),
     )
+
+
+def _likeliest(probability: Float, arrival: Float, count: int) -> NDArray[np.bool_]:
+    """Returns so many voxels, among those of one probability those that a front reaches first."""
+    order = np.lexsort((arrival.ravel(), -probability.ravel()))[:count]
+    chosen = np.zeros(probability.shape, bool)
+    chosen.ravel()[order[probability.ravel()[order] > 0]] = True
+    return chosen
 
 
 def growth_direction(last: Seen, probability: Float) -> dict[str, Any]:

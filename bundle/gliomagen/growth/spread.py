@@ -80,16 +80,17 @@ class Spread:
         result[box][outside] = np.ma.getdata(times)[outside]
         return result
 
-    def grown(self, burden: float, *, speed: Float | None = None) -> Labels:
+    def grown(self, burden: float, *, speed: Float | None = None, outline: Float | float = 0.0) -> Labels:
         """Returns the label map of a burden, in which all else stays as it is.
 
         Args:
             burden: mm³; what does not fit into the head is left out.
             speed: Another one than the tumour's own.
+            outline: (X, Y, Z) mm by which the last outline may be off, outwards negative.
         """
         share = burden / self.burden
         speed = self.speed if speed is None else speed
-        whole = self._level(0, burden, speed, self.labels != 0)
+        whole = self._level(0, burden, speed, self.labels != 0, outline)
         result = self.labels.copy()
         result[np.isin(result, BURDEN)] = HEAD
         outer = SNFH if not (self.labels == LESION).any() else LESION
@@ -97,42 +98,41 @@ class Spread:
         for part, label in enumerate((outer, ET, NETC)):
             volume = self.parts[part].sum() * self.voxel_mm3 * share
             if part:
-                within = self._level(part, volume, speed, within)
+                within = self._level(part, volume, speed, within, outline)
             result[within] = label
         if not (self.labels == outer).any() and (self.labels == ET).any():
             result[result == outer] = ET  # nothing lies around this tumour
         result[self.labels == RC] = RC
         return result
 
-    def _level(self, part: int, volume: float, speed: Float, allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def _level(
+        self, part: int, volume: float, speed: Float, allowed: NDArray[np.bool_], outline: Float | float
+    ) -> NDArray[np.bool_]:
         """Returns the voxels of the first so many mm³ that are reached, none of them in a cavity."""
         count = round(volume / self.voxel_mm3)
         chosen = np.zeros(self.labels.shape, bool)
         if not count or not self.parts[part].any():
             return chosen
-        times = np.where(allowed & (self.labels != RC), self.arrival(part, speed, volume), _FAR)
+        times = self.arrival(part, speed, volume)
+        times = np.where(allowed & (self.labels != RC) & (times < _FAR), times + outline, _FAR)
         flat = times.ravel()
         order = np.argsort(flat, kind="stable")[:count]
         chosen.ravel()[order[flat[order] < _FAR]] = True
         return chosen
 
 
-def other_speed(
-    speed: Float, voxel_mm: Sequence[float], *, spread: float, length_mm: float, seed: int, number: int
+def smooth_noise(
+    shape: Sequence[int], voxel_mm: Sequence[float], *, length_mm: float, seed: int, key: object
 ) -> Float:
-    """Returns speeds that differ by a smooth log-normal field: what the scan does not tell of a front's way.
+    """Returns smooth noise of unit variance, (X, Y, Z).
 
     Args:
-        speed: (X, Y, Z)
+        shape: Voxels.
         voxel_mm: Voxel size.
-        spread: Standard deviation of the logarithm.
         length_mm: Over which it changes.
-        seed: Of the draws.
-        number: Of this one.
+        seed: Of the draw.
+        key: What it is for.
     """
-    if not spread:
-        return speed
-    white = numpy_generator(seed, "front", number).standard_normal(speed.shape).astype(np.float32)
+    white = numpy_generator(seed, "front", key).standard_normal(tuple(shape)).astype(np.float32)
     smooth = gaussian_filter(white, [length_mm / mm for mm in voxel_mm], mode="wrap")
-    smooth *= spread / max(float(smooth.std()), 1e-6)
-    return np.asarray(speed * np.exp(smooth), np.float32)
+    return np.asarray(smooth / max(float(smooth.std()), 1e-6), np.float32)
