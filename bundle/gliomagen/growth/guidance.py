@@ -1,0 +1,255 @@
+"""A scan whose burden is moved to a target, by the gradient of a regressor that reads it from the noisy scan.
+
+The published route (Laslo et al. 2025), for the rectified flow. The last scan is walked toward noise, without guidance, and back
+with it. With g the gradient of log p(y | z_t), guidance is v <- v - t / (1 - t) g; p is normal in the logarithm of the burden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from scipy.ndimage import distance_transform_edt
+from torch import Tensor, nn
+
+from ..diffusion.basis import Basis
+from ..diffusion.condition import make_condition
+from ..diffusion.denoiser import Denoiser
+from ..diffusion.greys import measure_greys, restore, standardize
+from ..diffusion.inversion import Denoise, flow_step, flow_times, walked
+from ..diffusion.known import cut_off, keeping
+from ..diffusion.process import RectifiedFlow
+from ..errors import GliomaGenError
+from ..labels import HEAD
+from ..machine import autocast
+from ..randomness import torch_generator
+from .patients import Seen
+from .regressor import BLOCK, burden_logits
+from .spread import BURDEN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inverted:
+    """A scan on its way to noise.
+
+    Attributes:
+        noisy: (B, Cw, *S') at the last of the times.
+        told: Logarithm of the burden that the regressor reads at each time, falling.
+        denoise: Walks it; its estimates have what is known put in.
+        denoiser: Without that.
+        near: (B, 1, *S') where guidance may act.
+        greys: (B, C, 2)
+        noise: (B, Cw, *S') that was put on at the first time.
+        image: (B, C, *S) in [0, 1].
+        error: Root mean square of what a way there and back changes, in the head.
+        shares: (B, 1, *S') of tumour that the regressor reads at the first time.
+    """
+
+    noisy: Tensor
+    told: tuple[float, ...]
+    denoise: Denoise
+    denoiser: Denoiser
+    near: Tensor
+    greys: Tensor
+    noise: Tensor
+    image: Tensor
+    error: float
+    shares: Tensor
+
+
+class BurdenGuidance:
+    """Moves scans to a burden.
+
+    Args:
+        network: The generator's; nothing is told to it but that background is black.
+        regressor: Reads shares of tumour, see :mod:`.regressor`.
+        basis: Basis the process runs in.
+        process: A rectified flow.
+        contrasts: Of both networks.
+        start: First time, near 0, where seeded noise is put on: a network has not seen a scan without.
+        depth: Last time, below 1.
+        steps: Between the two.
+        free: Below this time the generator is left to itself, so that what it ends on is a scan of its own.
+        strength: How sure the target is: 1 / variance of the logarithm of the burden.
+        reach_mm: From the last tumour's edge; beyond, guidance does not act.
+        most_error: Largest error of a way there and back; more, and the result would not be the patient.
+        seed: Of the noise.
+        device: Where it runs.
+        precision: ``bf16`` or ``fp32``.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: nn.Module,
+        regressor: nn.Module,
+        basis: Basis,
+        process: RectifiedFlow,
+        contrasts: Sequence[str],
+        spatial_dims: int = 3,
+        num_labels: int = 5,
+        start: float = 0.02,
+        depth: float = 0.95,
+        steps: int = 10,
+        free: float = 0.3,
+        strength: float = 1e6,
+        reach_mm: float = 12.0,
+        most_error: float = 0.02,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        precision: str = "fp32",
+    ) -> None:
+        if not 0 < start < depth < 1 or steps < 1:
+            raise GliomaGenError(
+                f"guidance from {start} to {depth} in {steps} steps: choose 0 < start < depth < 1 and at least one step"
+            )
+        self.network, self.regressor = network.eval(), regressor.eval()
+        self.basis, self.process, self.contrasts = basis, process, list(contrasts)
+        self.spatial_dims, self.num_labels = spatial_dims, num_labels
+        self.times = flow_times(start, depth, steps)
+        self.free, self.strength = free, strength
+        self.reach_mm, self.most_error = reach_mm, most_error
+        self.seed, self.device, self.precision = seed, torch.device(device), precision
+
+    def inverted(self, last: Seen) -> Inverted:
+        """Walks a scan toward noise, and back to see that it comes back.
+
+        Raises:
+            GliomaGenError: A contrast is missing, there is no tumour, or the scan does not come back.
+        """
+        missing = [one for one in self.contrasts if one not in last.images]
+        if missing:
+            raise GliomaGenError(f"guidance by a regressor needs {', '.join(missing)}; take guidance mask")
+        tumour = np.isin(last.labels, BURDEN)
+        if not tumour.any():
+            raise GliomaGenError("no tumour in the last label map: there is no burden to guide")
+        image = self._views(torch.from_numpy(np.stack([last.images[one] for one in self.contrasts])))
+        labels = self._views(torch.from_numpy(last.labels)[None])
+        away = distance_transform_edt(~tumour, sampling=last.voxel_mm)
+        near = self._views(torch.from_numpy((away <= self.reach_mm) & (last.labels > 0))[None])
+        with torch.no_grad(), autocast(self.device, self.precision):
+            greys = measure_greys(image, (labels == HEAD).expand_as(image))
+            denoise, denoiser = self._denoise(image, labels, greys)
+            clean = self.basis(standardize(image, greys))
+            drawn = torch.randn(image.shape, generator=torch_generator(self.seed, "inversion", last.case))
+            noise = self.basis(drawn.to(self.device))
+            first = self.process.add_noise(clean, noise, self.times[:1].to(self.device))
+            path = walked(denoise, first, self.times)
+            back = walked(denoise, path[-1], self.times.flip(0))[-1]
+            came = restore(self.basis.inverse(self._without(back, noise)), greys)
+            head = (labels > 0).expand_as(image)
+            error = float((came - image)[head].square().mean().sqrt())
+        if error > self.most_error:
+            raise GliomaGenError(
+                f"the scan comes back from noise with an error of {error:.3f}, more than {self.most_error}; take more guidance_steps or less guidance_depth"
+            )
+        told = tuple(float(self._read(z, t)) for z, t in zip(path, self.times, strict=True))
+        return Inverted(
+            noisy=path[-1],
+            told=told[::-1],
+            denoise=denoise,
+            denoiser=denoiser,
+            near=_blocks(near),
+            greys=greys,
+            noise=noise,
+            image=image,
+            error=error,
+            shares=self._shares(first, self.times[0]),
+        )
+
+    def guided(self, scan: Inverted, change: float) -> tuple[Tensor, Tensor]:
+        """Returns the contrasts at ``change`` times the burden, (B, C, *S) in [0, 1], and the shares of tumour read of them.
+
+        What the regressor misreads of this patient it misreads on both ways: so the target at each time is what it read on the way
+        there, times the change.
+
+        Args:
+            scan: From :meth:`inverted`.
+            change: Burden wanted over that of the scan, above 0.
+        """
+        z = scan.noisy
+        falling = self.times.flip(0)
+        for k, (t, after) in enumerate(pairwise(falling)):
+            with torch.no_grad(), autocast(self.device, self.precision):
+                z = flow_step(scan.denoise, z, t, after)
+            if after >= self.free:
+                z = self._moved(z, t, after, scan.told[k + 1] + float(np.log(change)), scan)
+        with torch.no_grad():
+            image = restore(self.basis.inverse(self._without(z, scan.noise)), scan.greys).clamp(0, 1)
+            return image, self._shares(z, falling[-1])
+
+    def _moved(self, z: Tensor, t: Tensor, after: Tensor, target: float, scan: Inverted) -> Tensor:
+        """Returns z with the guidance of one step.
+
+        Along g alone, the distance to the target falls by exp(-strength |g|^2 W), W the integral of t / (1 - t) over the step: taken
+        exactly, it never overshoots, however strong.
+        """
+        with torch.enable_grad():
+            where = z.clone().requires_grad_()
+            read = self._log_burden(where, after)
+            (gradient,) = torch.autograd.grad(read, where)
+        gradient = gradient * scan.near
+        way = self._along(z, after, gradient, scan) * scan.near
+        size = float((gradient * way).sum())
+        if size <= 0:
+            return z
+        weight = float(after - t + torch.log1p(-after) - torch.log1p(-t))
+        part = -np.expm1(-self.strength * weight * size)
+        return z + way * (part * (target - float(read.detach())) / size)
+
+    def _along(self, z: Tensor, t: Tensor, gradient: Tensor, scan: Inverted) -> Tensor:
+        """Returns the gradient times the clean estimate's derivative, (B, Cw, *S').
+
+        That derivative is the covariance of what the scan may be (Efron 2011), so that what is moved are scans: the gradient by
+        itself also goes where only this regressor looks.
+        """
+        with torch.enable_grad(), autocast(self.device, self.precision):
+            where = z.clone().requires_grad_()
+            clean = scan.denoiser(where, t.to(z).expand(len(z)))
+            (way,) = torch.autograd.grad((clean * gradient).sum(), where)
+        return way
+
+    def _log_burden(self, z: Tensor, t: Tensor) -> Tensor:
+        with autocast(self.device, self.precision):
+            logits = burden_logits(self.regressor, self.process, z, t.to(z).expand(len(z)))
+        return logits.sigmoid().sum().log1p()
+
+    def _read(self, z: Tensor, t: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self._log_burden(z, t)
+
+    def _shares(self, z: Tensor, t: Tensor) -> Tensor:
+        with torch.no_grad(), autocast(self.device, self.precision):
+            return burden_logits(self.regressor, self.process, z, t.to(z).expand(len(z))).sigmoid()
+
+    def _without(self, z: Tensor, noise: Tensor) -> Tensor:
+        """Takes off the noise that was put on."""
+        return (z - self.times[0] * noise) / (1 - self.times[0])
+
+    def _views(self, volume: Tensor) -> Tensor:
+        """Returns a volume (C, X, Y, Z) as the network sees it: (1, C, X, Y, Z), or its slices (Z, C, X, Y)."""
+        seen = volume[None] if self.spatial_dims == 3 else volume.movedim(-1, 0)
+        return seen.to(self.device)
+
+    def _denoise(self, image: Tensor, labels: Tensor, greys: Tensor) -> tuple[Denoise, Denoiser]:
+        condition = make_condition(
+            labels,
+            num_labels=self.num_labels,
+            contrasts=len(self.contrasts),
+            labels_known=torch.zeros_like(labels),
+            greys=greys,
+        )
+        level = greys.new_zeros(*greys.shape[:2], *[1] * self.spatial_dims)
+        black, white = standardize(level, greys), standardize(level + 1, greys)
+        denoiser = Denoiser(network=self.network, basis=self.basis, process=self.process, condition=condition)
+        within = cut_off(self.basis, black, white, denoiser) if self.process.censored else denoiser
+        return keeping(self.basis, labels == 0, black, within), denoiser
+
+
+def _blocks(near: Tensor) -> Tensor:
+    """Returns the blocks that have a voxel of it, (B, 1, *S / 2) float32."""
+    pool = nn.functional.max_pool3d if near.ndim == 5 else nn.functional.max_pool2d
+    return pool(near.float(), BLOCK)

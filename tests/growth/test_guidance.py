@@ -1,0 +1,129 @@
+"""Guidance by a regressor: a scan comes back from noise as it was, and guidance brings its burden where it is wanted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gliomagen.diffusion.basis import HaarBasis
+from gliomagen.diffusion.inversion import flow_times, walked
+from gliomagen.diffusion.network import HaarUNet
+from gliomagen.diffusion.process import RectifiedFlow
+from gliomagen.errors import GliomaGenError
+from gliomagen.growth.guidance import BurdenGuidance
+from gliomagen.growth.patients import Seen
+from gliomagen.growth.regressor import BurdenError, BurdenLoss, tumour_shares
+from gliomagen.volume import Volume
+
+CONTRASTS = ["t1c", "t2f"]
+
+
+class Bright(nn.Module):
+    """Reads as tumour what is brighter than the head in the last contrast."""
+
+    def forward(self, noisy: Tensor, time: Tensor) -> Tensor:
+        return 0.6 * (noisy[:, 1:2] - 8)
+
+
+def scan() -> Seen:
+    labels = np.zeros((16, 16, 16), np.uint8)
+    labels[2:14, 2:14, 2:14] = 1
+    labels[5:10, 5:10, 5:10] = 3
+    rng = np.random.default_rng(0)
+    bright = np.where(labels == 3, 0.9, np.where(labels, 0.4, 0)) + 0.05 * rng.standard_normal(
+        labels.shape
+    ) * (labels > 0)
+    image = bright.clip(0, 1).astype(np.float32)
+    affine = np.diag([3.0, 3.0, 3.0, 1.0])
+    images = {"t1c": (0.5 * image).astype(np.float32), "t2f": image}
+    return Seen(
+        case="one", images=images, labels=labels, affine=affine, original=Volume(data=labels, affine=affine)
+    )
+
+
+def guidance(**options: object) -> BurdenGuidance:
+    torch.manual_seed(0)
+    network = HaarUNet(
+        spatial_dims=3,
+        noisy_channels=16,
+        condition_channels=80,
+        out_channels=32,
+        channels=[8, 32],
+        contrasts=2,
+    )
+    told = {
+        "network": network,
+        "regressor": Bright(),
+        "basis": HaarBasis(spatial_dims=3),
+        "contrasts": CONTRASTS,
+    }
+    process = RectifiedFlow(detail_rms=[0.3, 0.2, 0.2, 0.14, 0.2, 0.14, 0.14, 0.1])
+    return BurdenGuidance(**{**told, "process": process, "reach_mm": 6.0, "free": 0.0, **options})  # type: ignore[arg-type]
+
+
+def test_a_scan_comes_back_from_noise_and_without_change_it_stays() -> None:
+    judged = guidance()
+    there = judged.inverted(scan())
+    assert there.error < 0.005
+    image, _ = judged.guided(there, 1.0)
+    assert float((image - there.image).abs().mean()) < 0.01
+
+
+@pytest.mark.parametrize("change", [0.5, 1.5])
+def test_guidance_brings_the_burden_to_the_target_and_keeps_the_rest(change: float) -> None:
+    judged = guidance()
+    there = judged.inverted(scan())
+    image, shares = judged.guided(there, change)
+    assert float(shares.sum() / there.shares.sum()) == pytest.approx(change, rel=0.1)
+    moved = (image - judged.guided(there, 1.0)[0]).abs()
+    labels = torch.from_numpy(scan().labels)
+    far = labels.clone().bool()
+    far[:12, :12, :12] = False  # within reach and a block
+    assert float(moved[0, 1][labels == 3].mean()) > 20 * float(moved[0, :, far].mean())
+
+
+def test_what_the_regressor_needs_is_asked_for_in_one_line() -> None:
+    last = scan()
+    del last.images["t1c"]
+    with pytest.raises(GliomaGenError, match="needs t1c; take guidance mask"):
+        guidance().inverted(last)
+    last = scan()
+    last.labels[last.labels == 3] = 1
+    with pytest.raises(GliomaGenError, match="no tumour"):
+        guidance().inverted(last)
+    with pytest.raises(GliomaGenError, match="comes back from noise with an error"):
+        guidance(steps=1, most_error=1e-6).inverted(scan())
+    with pytest.raises(GliomaGenError, match="choose 0 < start < depth < 1"):
+        guidance(depth=1.0)
+
+
+def test_walks_are_of_second_order() -> None:
+    """A denoiser whose path is known: the posterior mean of normal data."""
+
+    def denoise(z: Tensor, t: Tensor) -> Tensor:
+        t = t[:, None]
+        return z * (1 - t) / ((1 - t) ** 2 + t**2)
+
+    z = torch.randn(1, 8, generator=torch.Generator().manual_seed(0))
+    errors = []
+    for steps in (8, 16):
+        times = flow_times(0.02, 0.9, steps)
+        found = walked(denoise, z, times)[-1]
+        size = torch.sqrt((1 - times) ** 2 + times**2)
+        errors.append(float((found - z * size[-1] / size[0]).abs().max()))
+    assert errors[1] < errors[0] / 3
+
+
+def test_burden_is_told_by_blocks_and_its_error_by_scans() -> None:
+    label = torch.zeros(1, 1, 4, 4, 4, dtype=torch.uint8)
+    label[..., :2, :2, :2] = 4
+    label[..., 2:, 2:, 2:] = 5  # a cavity is none
+    shares = tumour_shares(label)
+    assert shares.sum() == 1 and shares[0, 0, 0, 0, 0] == 1
+    sure = torch.where(shares > 0, 20.0, -20.0)
+    assert float(BurdenLoss()(sure, shares)) < 1e-6 < float(BurdenLoss()(-sure, shares))
+    metric = BurdenError()
+    metric.update((torch.full_like(shares, -20.0), shares))
+    assert metric.compute() == pytest.approx(np.log(2), abs=1e-5)  # one block said to be none
