@@ -266,6 +266,26 @@ def test_learning_without_labels(challenge: Path, tmp_path: Path) -> None:
         assert set(np.unique(case["label"])) > {0, 1}, "with labels it is another cache"
 
 
+def test_regressor_of_burden(tiny_cohort: Path, cache_dir: str, tmp_path: Path) -> None:
+    """It learns to read a noisy scan's burden: its error is in the log, and goes down."""
+    network = {"channels": [8, 8], "network_def#norm_num_groups": 4, "network_def#num_head_channels": 8}
+    steps = {"max_steps": 30, "checkpoint_interval": 30, "sample_interval": 1, "warmup": 1}
+    done = bundle_run(
+        "training",
+        "train.yaml",
+        "regressor.yaml",
+        dataset_dir=tiny_cohort,
+        cache_dir=cache_dir,
+        output_dir=tmp_path / "run",
+        **{**SETTINGS, **network, **steps},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    entries = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    errors = [entry["burden_error"] for entry in entries if "burden_error" in entry]
+    assert errors[-1] < errors[0]
+    assert read_card(tmp_path / "run" / "model.pt")["steps"] == 30
+
+
 def assert_same_cases(one: CachedCases, other: CachedCases) -> None:
     """The same cases in the same order, bit by bit."""
     assert [case["case"] for case in one] == [case["case"] for case in other] and len(one) > 0

@@ -75,7 +75,7 @@ def forecast_page(
         forecast: Of the burden.
         last: Scan that is known last.
         probability: (X, Y, Z) of tumour.
-        likely: (X, Y, Z) the likeliest voxels of the median burden.
+        likely: (X, Y, Z) where tumour is at least as likely as not.
         sample: One label map that may come, and its contrasts, or none.
         truth: What came.
         truth_mm3: Its burden.

@@ -24,8 +24,7 @@ class GrowthMaps:
     Attributes:
         samples: (N, X, Y, Z) prepared labels.
         probability: (X, Y, Z) of tumour, in [0, 1].
-        likely: (X, Y, Z) the likeliest voxels, as many as the median burden has. (Those that are as likely as not are fewer: where
-            tumour will be is less sure than how much.)
+        likely: (X, Y, Z) where tumour is at least as likely as not.
         no_change: Baseline: the last label map.
         isotropic: Baseline: grown alike in all directions to the median burden.
         burdens: (N,) mm³ of the samples.
@@ -98,19 +97,11 @@ def growth_maps(
     return GrowthMaps(
         samples=labels,
         probability=probability,
-        likely=_likeliest(probability, spread.arrival(0, speed, median), round(median / spread.voxel_mm3)),
+        likely=probability >= 0.5,
         no_change=last.labels,
         isotropic=spread.grown(median, speed=alike),
         burdens=np.asarray(burdens),
     )
-
-
-def _likeliest(probability: Float, arrival: Float, count: int) -> NDArray[np.bool_]:
-    """Returns so many voxels, among those of one probability those that a front reaches first."""
-    order = np.lexsort((arrival.ravel(), -probability.ravel()))[:count]
-    chosen = np.zeros(probability.shape, bool)
-    chosen.ravel()[order[probability.ravel()[order] > 0]] = True
-    return chosen
 
 
 def growth_direction(last: Seen, probability: Float) -> dict[str, Any]:
