@@ -1,0 +1,1 @@
+"""Parts of the growth scripts."""
