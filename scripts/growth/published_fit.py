@@ -6,6 +6,8 @@ measurement by N(1, 0.1), cut off above 1, so that noise only shrinks a tumour.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.optimize import least_squares
 
@@ -21,17 +23,30 @@ BOUNDS = {
     "delay": (0.001, 300 * _N, 5.0),
     "slope": (0.001, 600 * _N, 1.0),
 }
-"""Lowest, highest, start. (The published start of the survival lies below its lowest.)"""
+"""Lowest, highest, start."""
+VARIANTS = {
+    "published": {"fourth_power": True, "one_sided": True},
+    "one-sided noise alone": {"fourth_power": False, "one_sided": True},
+    "fourth power alone": {"fourth_power": True, "one_sided": False},
+    "neither fault": {"fourth_power": False, "one_sided": False},
+}
+"""Faults of each."""
 
 
 def published_bands(
-    measured: Measured, day: float, *, fourth_power: bool, one_sided: bool, refits: int, seed: int
+    measured: Measured,
+    days: Sequence[float] | Array,
+    *,
+    fourth_power: bool,
+    one_sided: bool,
+    refits: int,
+    seed: int,
 ) -> Array:
-    """Returns the burdens of all refits on a day, (N,), mm³.
+    """Returns the burdens of all refits, (N, T), mm³.
 
     Args:
         measured: With one course.
-        day: Since the first measurement.
+        days: (T,) since the first measurement.
         fourth_power: The published loss.
         one_sided: The published noise.
         refits: N; published 30 to 50.
@@ -49,9 +64,13 @@ def published_bands(
         noisy = told * np.clip(noise, 0.05, 1.0 if one_sided else None)
 
         def residuals(values: Array, noisy: Array = noisy) -> Array:
-            apart = np.nan_to_num(model.burden(values[None], measured.days)[0] - noisy, posinf=1e6)
+            apart = (
+                np.minimum(model.burden(values[None], measured.days)[0], 1e6) - noisy
+            )  # an overflow is no fit
             return apart**2 if fourth_power else apart
 
-        fit = least_squares(residuals, begin, bounds=(low, high), x_scale=np.abs(begin) + 1e-3, max_nfev=10_000 // 6)
-        found.append(model.burden(fit.x[None], [day])[0, 0] * scale)
-    return np.array(found)
+        fit = least_squares(
+            residuals, begin, bounds=(low, high), x_scale=np.abs(begin) + 1e-3, max_nfev=10_000 // 6
+        )
+        found.append(model.burden(fit.x[None], days)[0] * scale)
+    return np.stack(found)

@@ -31,7 +31,13 @@ class SimulatedPatient:
 
 
 def simulated_patient(
-    seed: int, number: int, *, law: GrowthLaw, priors: Mapping[str, Prior], courses: tuple[int, int] = (0, 2)
+    seed: int,
+    number: int | str,
+    *,
+    law: GrowthLaw,
+    priors: Mapping[str, Prior],
+    courses: tuple[int, int] = (0, 2),
+    earliest: float = -60.0,
 ) -> SimulatedPatient:
     """Draws a patient: 4 to 7 visits, 30 to 90 days apart, parameters of the priors.
 
@@ -40,7 +46,8 @@ def simulated_patient(
         number: Of the patient.
         law: Of growth.
         priors: By parameter.
-        courses: Fewest and most; each begins between 60 days before the first visit and the last but one.
+        courses: Fewest and most; each begins before the last visit but one.
+        earliest: Day on which one may begin.
     """
     rng = numpy_generator(seed, "patient", number)
 
@@ -53,7 +60,9 @@ def simulated_patient(
     first = Prior(median=FIRST_MM3, spread=FIRST_SPREAD, low=SEEN_MM3[0], high=SEEN_MM3[1])
     while True:
         days = np.concatenate([[0.0], np.cumsum(rng.uniform(30, 90, size=rng.integers(3, 7)))])
-        begun = tuple(sorted(rng.uniform(-60, days[-2], size=rng.integers(courses[0], courses[1] + 1)).tolist()))
+        begun = tuple(
+            sorted(rng.uniform(earliest, days[-2], size=rng.integers(courses[0], courses[1] + 1)).tolist())
+        )
         model = BurdenModel(law=law, courses=begun)
         values = {name: drawn({**priors, "start": first}[name]) for name in model.parameters}
         burden = model.burden(np.array([list(values.values())]), days)[0]
