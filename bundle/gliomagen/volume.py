@@ -93,16 +93,18 @@ def read_volume(path: str | Path) -> Volume:
     return Volume(data=data, affine=np.asarray(image.affine, np.float64))
 
 
-def write_volume(path: str | Path, volume: Volume) -> None:
+def write_volume(path: str | Path, volume: Volume, *, about: str = "") -> None:
     """Writes a NIfTI file with a fresh header that holds geometry only, whole or not at all.
 
     Args:
         path: ``.nii`` or ``.nii.gz``; the folder is made.
         volume: Its dtype is stored as it is (bool as uint8); sform and qform are both set to the affine.
+        about: The header's description, up to 79 letters.
     """
     data = volume.data.astype(np.uint8) if volume.data.dtype == bool else volume.data
     image = nib.Nifti1Image(data, volume.affine)
     image.header.set_xyzt_units("mm")
+    image.header["descrip"] = about.encode()
     image.set_sform(volume.affine, code=1)
     image.set_qform(volume.affine, code=1)
     with written_whole(path) as beside:

@@ -65,7 +65,7 @@ def guidance(**options: object) -> BurdenGuidance:
 
 def test_a_scan_comes_back_from_noise_and_without_change_it_stays() -> None:
     judged = guidance()
-    there = judged.inverted(scan())
+    there = judged.inverted(scan(), "one")
     assert there.error < 0.005
     image, _ = judged.guided(there, 1.0)
     assert float((image - there.image).abs().mean()) < 0.01
@@ -74,7 +74,7 @@ def test_a_scan_comes_back_from_noise_and_without_change_it_stays() -> None:
 @pytest.mark.parametrize("change", [0.5, 1.5])
 def test_guidance_brings_the_burden_to_the_target_and_keeps_the_rest(change: float) -> None:
     judged = guidance()
-    there = judged.inverted(scan())
+    there = judged.inverted(scan(), "one")
     image, shares = judged.guided(there, change)
     assert float(shares.sum() / there.shares.sum()) == pytest.approx(change, rel=0.1)
     moved = (image - judged.guided(there, 1.0)[0]).abs()
@@ -88,13 +88,13 @@ def test_what_the_regressor_needs_is_asked_for_in_one_line() -> None:
     last = scan()
     del last.images["t1c"]
     with pytest.raises(GliomaGenError, match="needs t1c; take guidance mask"):
-        guidance().inverted(last)
+        guidance().inverted(last, "one")
     last = scan()
     last.labels[last.labels == 3] = 1
     with pytest.raises(GliomaGenError, match="no tumour"):
-        guidance().inverted(last)
+        guidance().inverted(last, "one")
     with pytest.raises(GliomaGenError, match="comes back from noise with an error"):
-        guidance(steps=1, most_error=1e-6).inverted(scan())
+        guidance(steps=1, most_error=1e-6).inverted(scan(), "one")
     with pytest.raises(GliomaGenError, match="choose 0 < start < depth < 1"):
         guidance(depth=1.0)
 

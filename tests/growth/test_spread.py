@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gliomagen.errors import GliomaGenError
-from gliomagen.growth.maps import brier_score, calibration
+from gliomagen.growth.scores import brier_score, calibration
 from gliomagen.growth.spread import Spread, burden_mm3, smooth_noise
 from gliomagen.growth.tissue import Speeds, front_speed
 from gliomagen.labels import ET, HEAD, LESION, NETC, RC, SNFH

@@ -271,12 +271,7 @@ class SliceInferer(SynthesisInferer):
             return super()._position(network, label, position, parts)
         known = parts["labels_known"]
         head = ((label > 0) & (True if known is None else known > 0)).flatten(1, -2).any(1)  # (B, slices)
-        heights = []
-        for has_head in head.cpu():
-            found = has_head.nonzero()
-            low, high = (int(found[0]), int(found[-1])) if len(found) else (0, len(has_head) - 1)
-            heights.append(((torch.arange(len(has_head)) - low) / max(high - low, 1)).clamp(0, 1))
-        return torch.stack(heights).to(label.device, torch.float32)
+        return torch.stack([slice_heights(one) for one in head])
 
     def _scan(
         self,
@@ -302,6 +297,18 @@ class SliceInferer(SynthesisInferer):
                 made.append(super()._scan(slices, network, [case] * len(slices), greys, here, heights))
             volumes.append(torch.cat(made).movedim(0, -1))
         return torch.stack(volumes)
+
+
+def slice_heights(has_head: Tensor) -> Tensor:
+    """Returns the relative height of each slice in the head, (slices,) float32 in [0, 1]; over all of them where there is no head.
+
+    Args:
+        has_head: (slices,) bool.
+    """
+    found = has_head.nonzero()
+    low, high = (int(found[0]), int(found[-1])) if len(found) else (0, len(has_head) - 1)
+    number = torch.arange(len(has_head), device=has_head.device, dtype=torch.float32)
+    return ((number - low) / max(high - low, 1)).clamp(0, 1)
 
 
 def synthesis_inferer(*, spatial_dims: int, **options: Any) -> SynthesisInferer:

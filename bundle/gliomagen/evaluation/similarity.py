@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
@@ -77,3 +79,21 @@ def ssim(made: Tensor, true: Tensor, where: Tensor) -> Tensor:
         structural_similarity(one, other, use_sample_covariance=False, **options)[1] for one, other in pairs
     ]
     return torch.stack([torch.from_numpy(image)[where].mean() for image in images])
+
+
+def similar(
+    made: NDArray[np.float32], true: NDArray[np.float32], where: NDArray[np.bool_]
+) -> dict[str, float]:
+    """Returns PSNR in dB, SSIM and mean absolute error, each the mean over contrasts, of images in [0, 1] within a region.
+
+    Args:
+        made: (C, *S), sizes of 11 or more.
+        true: (C, *S)
+        where: (*S)
+    """
+    one, other, here = torch.from_numpy(made), torch.from_numpy(true), torch.from_numpy(where)
+    return {
+        "psnr_db": float(psnr(one, other, here).mean()),
+        "ssim": float(ssim(one, other, here).mean()),
+        "mae": float((one - other)[:, here].abs().mean()),
+    }

@@ -3,32 +3,51 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import GliomaGenError
 from ..files import read_json, write_json
 from ..labels import LESION, convention
-from ..volume import Volume, write_volume
+from .burden import Array
 from .figure import RESEARCH, forecast_page
 from .forecast import BurdenForecast, BurdenForecaster
-from .maps import GrowthMaps, SpreadOptions, brier_score, calibration, growth_direction, growth_maps
+from .maps import growth_direction
+from .output import mean_of, save_map, write_sample
 from .patients import Seen, Visits, forecast_day
-from .render import Rendering
-from .spread import BURDEN, Labels, burden_mm3
+from .samples import Growing, Sample, Targets, sample_name
+from .scores import BASELINES, Scoring
+from .spread import BURDEN, burden_mm3
+from .tissue import Float
 from .visits import History, Task, forecast_task
 
 logger = logging.getLogger(__name__)
 
-Score = Callable[..., Mapping[str, Mapping[str, Any]]]
-REGION = {"tumour": BURDEN}
-BINS = (0.0, 0.2, 0.4, 0.6, 0.8, 0.999)
 DONE = "forecast.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """What came of a patient's samples.
+
+    Attributes:
+        probability: (X, Y, Z) of tumour.
+        first: Sample.
+        burdens: mm³ that each was to have.
+        facts: Of how each was made.
+        similarity: Of each that is a scan to the true one.
+    """
+
+    probability: Float
+    first: Sample
+    burdens: list[float]
+    facts: list[dict[str, Any]]
+    similarity: Sequence[Mapping[str, Any]]
 
 
 class Forecasting:
@@ -41,15 +60,12 @@ class Forecasting:
         day: Of the forecast, or ``last``: each patient's last visit, from those before.
         visits: Reads scans.
         forecaster: Of burden.
-        spreading: Of label maps.
-        samples: Label maps per patient.
-        scans: As many of them become scans.
-        rendering: Makes these; None: none.
+        targets: Changes of burden, if others are wanted than those forecast.
+        growing: Makes label maps and scans of a change.
         output_dir: A folder per patient.
         label_convention: Of the label maps written; ``binary`` where lesions are of no told kind.
-        score: Of a label map against the truth, see :func:`.score_case`.
+        scoring: Where the truth is known.
         settings: What the results of one folder share.
-        seed: Of all draws.
     """
 
     def __init__(
@@ -59,26 +75,18 @@ class Forecasting:
         day: date | str,
         visits: Visits,
         forecaster: BurdenForecaster,
-        spreading: SpreadOptions,
-        samples: int,
-        scans: int,
-        rendering: Rendering | None,
+        targets: Targets,
+        growing: Growing,
         output_dir: str | Path,
         label_convention: str,
-        score: Score,
+        scoring: Scoring,
         settings: Mapping[str, Any],
-        seed: int,
     ) -> None:
-        if samples < 1 or not 0 <= scans <= samples:
-            raise GliomaGenError(
-                f"samples {samples}, scans {scans}: choose at least 1, and scans no more than samples"
-            )
         self.histories, self.day, self.visits = list(histories), day, visits
-        self.forecaster, self.spreading, self.rendering = forecaster, spreading, rendering
-        self.samples, self.scans, self.seed = samples, scans, seed
+        self.forecaster, self.targets, self.growing = forecaster, targets, growing
         self.output_dir = Path(output_dir)
         self.convention = convention(label_convention)
-        self.score = score
+        self.scoring = scoring
         self.settings = {"note": RESEARCH, **settings}
 
     def run(self) -> dict[str, Any]:
@@ -127,58 +135,72 @@ class Forecasting:
                 history.patient,
             )
         forecast = self.forecaster(measured, forecast_day(task))
-        maps = growth_maps(
-            last, forecast.change, samples=self.samples, options=self.spreading, seed=self.seed
-        )
+        change = self.targets(history.patient, forecast.change)
         folder = self.output_dir / history.patient
-        images = self._write(folder, history.patient, last, maps)
-        true_burden = _burden_of(task, truth)
+        made = self._made(folder, history.patient, last, truth, change)
+        likely = made.probability >= 0.5
+        for name, data in (("probability", made.probability), ("likely", likely)):
+            save_map(folder / f"{name}.nii.gz", data, last)
+        true_mm3 = None if truth is None else _burden_of(task, truth)
+        images = (
+            {}
+            if made.first.images is None
+            else dict(zip(self.growing.contrasts, made.first.images, strict=True))
+        )
         forecast_page(
             folder / "forecast.png",
             title=f"{history.patient}, {task.day}",
             forecast=forecast,
             last=last,
-            probability=maps.probability,
-            likely=maps.likely,
-            sample=(maps.samples[0], images),
+            probability=made.probability,
+            likely=likely,
+            sample=(made.first.labels, images),
             truth=truth,
-            truth_mm3=true_burden,
+            truth_mm3=true_mm3,
         )
-        facts = {
-            **self._facts(task, last, forecast, maps),
-            "scores": self._scores(maps, truth, forecast, true_burden),
-        }
+        facts = self._facts(task, last, forecast, made)
+        facts["scores"] = {}
+        if truth is not None and true_mm3:
+            facts["scores"] = self.scoring(
+                last=last,
+                truth=truth,
+                true_mm3=true_mm3,
+                probability=made.probability,
+                likely=likely,
+                change=change,
+                measured=forecast.measured,
+            )
+            if made.similarity:
+                facts["scores"]["similarity"] = mean_of(made.similarity)
         write_json(folder / DONE, facts)
         return facts
 
-    def _write(
-        self, folder: Path, patient: str, last: Seen, maps: GrowthMaps
-    ) -> dict[str, NDArray[np.float32]]:
-        """Writes probability, label maps and scans; returns the first scan's contrasts."""
-        self._save(folder / "probability.nii.gz", maps.probability, last)
-        self._save(folder / "likely.nii.gz", maps.likely, last)
-        whole = bool(
-            (last.labels == LESION).any()
-        )  # of a kind that nobody told, for which other conventions have no number
+    def _made(self, folder: Path, patient: str, last: Seen, truth: Seen | None, change: Array) -> _Made:
+        """Makes all samples, each written as it comes."""
+        # Of a kind that nobody told, for which other conventions have no number.
+        whole = bool((last.labels == LESION).any())
         written = convention("binary") if whole else self.convention
-        first: dict[str, NDArray[np.float32]] = {}
-        for number, labels in enumerate(maps.samples):
-            name = f"{patient}-sample-{number:02d}"
-            self._save(folder / "samples" / name / f"{name}-seg.nii.gz", written.from_prepared(labels), last)
-            if self.rendering is None or number >= self.scans:
-                continue
-            made = self.rendering(last, labels, name)
-            images = dict(zip(self.rendering.contrasts, made, strict=True))
-            for contrast, image in images.items():
-                self._save(folder / "samples" / name / f"{name}-{contrast}.nii.gz", image, last)
-            first = first or images
-        return first
+        seen: Float = np.zeros(last.labels.shape, np.float32)
+        firsts: list[Sample] = []
+        burdens, facts, similarity = [], [], []
+        for number, sample in enumerate(self.growing(last, change, patient)):
+            name = sample_name(patient, number)
+            write_sample(folder / "samples" / name, name, sample, last, self.growing.contrasts, written)
+            seen += np.isin(sample.labels, BURDEN)
+            burdens.append(round(sample.burden, 1))
+            facts.append(dict(sample.facts))
+            firsts = firsts or [sample]
+            if truth is not None and sample.images is not None:
+                similarity.append(self.scoring.similarity(last, truth, sample.images, self.growing.contrasts))
+        return _Made(
+            probability=np.asarray(seen / len(burdens), np.float32),
+            first=firsts[0],
+            burdens=burdens,
+            facts=facts,
+            similarity=similarity,
+        )
 
-    def _save(self, path: Path, data: NDArray[Any], last: Seen) -> None:
-        volume = Volume(data=data, affine=last.affine).oriented_like(last.original.affine)
-        write_volume(path, Volume(data=volume.data, affine=last.original.affine))
-
-    def _facts(self, task: Task, last: Seen, forecast: BurdenForecast, maps: GrowthMaps) -> dict[str, Any]:
+    def _facts(self, task: Task, last: Seen, forecast: BurdenForecast, made: _Made) -> dict[str, Any]:
         measured = forecast.fit.measured
         return {
             **self.settings,
@@ -193,54 +215,15 @@ class Forecasting:
             "notes": list(task.notes),
             "contrasts_known": sorted(last.images),
             **forecast.facts(),
-            "sampled_burden_mm3": [round(float(burden), 1) for burden in maps.burdens],
-            **growth_direction(last, maps.probability),
+            "sampled_burden_mm3": made.burdens,
+            "samples": made.facts,
+            **growth_direction(last, made.probability),
         }
 
-    def _scores(
-        self, maps: GrowthMaps, truth: Seen | None, forecast: BurdenForecast, true_burden: float | None
-    ) -> dict[str, Any]:
-        """Returns scores of the forecast and of both baselines, or nothing where the truth is not known."""
-        if truth is None or not true_burden:
-            return {}
-        alone = {
-            name: np.isin(labels, BURDEN)
-            for name, labels in (("no_change", maps.no_change), ("isotropic", maps.isotropic))
-        }
-        methods: dict[str, tuple[NDArray[np.float32], NDArray[np.bool_]]] = {
-            "forecast": (maps.probability, maps.likely),
-            **{name: (region.astype(np.float32), region) for name, region in alone.items()},
-        }
-        wanted = _as_region(truth.labels)
-        found: dict[str, Any] = {}
-        for name, (probability, region) in methods.items():
-            labels = np.where(region, BURDEN[0], 0).astype(np.uint8)
-            scores = self.score(labels, wanted, voxel_mm=truth.voxel_mm, regions=REGION)["tumour"]
-            found[name] = {
-                "dice": float(scores["dice"]),
-                "hd95_mm": float(scores["hd95_mm"]),
-                "brier": brier_score(probability, truth.labels),
-                "volume_error": float(np.log(max(burden_mm3(labels, truth.voxel_mm), 1.0) / true_burden)),
-            }
-        low, middle, high = np.quantile(forecast.measured, (0.05, 0.5, 0.95))
-        found["burden"] = {
-            "true_mm3": true_burden,
-            "log_error": float(np.log(middle / true_burden)),
-            "within_90": bool(low <= true_burden <= high),
-        }
-        found["calibration"] = calibration(maps.probability, truth.labels, BINS)
-        return found
 
-
-def _burden_of(task: Task, truth: Seen | None) -> float | None:
-    if task.truth is None or truth is None:
-        return None
-    told = task.truth.burden_mm3
+def _burden_of(task: Task, truth: Seen) -> float:
+    told = None if task.truth is None else task.truth.burden_mm3
     return burden_mm3(truth.labels, truth.voxel_mm) if told is None else told
-
-
-def _as_region(labels: Labels) -> Labels:
-    return np.where(np.isin(labels, BURDEN), BURDEN[0], 0).astype(np.uint8)
 
 
 def _means(told: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -248,11 +231,9 @@ def _means(told: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     scored = [facts["scores"] for facts in told.values() if facts.get("scores")]
     if not scored:
         return {}
-    means: dict[str, Any] = {"patients": len(scored)}
-    for method in ("forecast", "no_change", "isotropic"):
-        means[method] = {
-            name: float(np.nanmean([one[method][name] for one in scored]))
-            for name in ("dice", "hd95_mm", "brier")
-        }
+    shown = [{name: one[name] for name in ("forecast", *BASELINES)} for one in scored]
+    means = {"patients": len(scored), **mean_of(shown)}
+    if similar := [one["similarity"] for one in scored if "similarity" in one]:
+        means["similarity"] = mean_of(similar)
     means["burden_within_90"] = float(np.mean([one["burden"]["within_90"] for one in scored]))
     return means

@@ -19,6 +19,7 @@ from ..diffusion.basis import Basis
 from ..diffusion.condition import make_condition
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.greys import measure_greys, restore, standardize
+from ..diffusion.inferer import slice_heights
 from ..diffusion.inversion import Denoise, flow_step, flow_times, walked
 from ..diffusion.known import cut_off, keeping
 from ..diffusion.process import RectifiedFlow
@@ -58,6 +59,11 @@ class Inverted:
     image: Tensor
     error: float
     shares: Tensor
+
+    def volume(self, image: Tensor) -> Tensor:
+        """Returns contrasts (B, C, *S) as a volume, (C, X, Y, Z): slices are put on one another."""
+        whole = image[0] if image.ndim == 5 else image.movedim(0, -1)
+        return whole.float().cpu()
 
 
 class BurdenGuidance:
@@ -114,8 +120,12 @@ class BurdenGuidance:
         self.reach_mm, self.most_error = reach_mm, most_error
         self.seed, self.device, self.precision = seed, torch.device(device), precision
 
-    def inverted(self, last: Seen) -> Inverted:
+    def inverted(self, last: Seen, name: str) -> Inverted:
         """Walks a scan toward noise, and back to see that it comes back.
+
+        Args:
+            last: The scan.
+            name: The noise is drawn for it.
 
         Raises:
             GliomaGenError: A contrast is missing, there is no tumour, or the scan does not come back.
@@ -134,7 +144,7 @@ class BurdenGuidance:
             greys = measure_greys(image, (labels == HEAD).expand_as(image))
             denoise, denoiser = self._denoise(image, labels, greys)
             clean = self.basis(standardize(image, greys))
-            drawn = torch.randn(image.shape, generator=torch_generator(self.seed, "inversion", last.case))
+            drawn = torch.randn(image.shape, generator=torch_generator(self.seed, "inversion", name))
             noise = self.basis(drawn.to(self.device))
             first = self.process.add_noise(clean, noise, self.times[:1].to(self.device))
             path = walked(denoise, first, self.times)
@@ -234,6 +244,12 @@ class BurdenGuidance:
         seen = volume[None] if self.spatial_dims == 3 else volume.movedim(-1, 0)
         return seen.to(self.device)
 
+    def _heights(self, labels: Tensor) -> Tensor | None:
+        """Returns what a network that is told the height of slices is told."""
+        if getattr(self.network, "place_in", None) is None:
+            return None
+        return slice_heights((labels > 0).flatten(1).any(1))
+
     def _denoise(self, image: Tensor, labels: Tensor, greys: Tensor) -> tuple[Denoise, Denoiser]:
         condition = make_condition(
             labels,
@@ -241,6 +257,7 @@ class BurdenGuidance:
             contrasts=len(self.contrasts),
             labels_known=torch.zeros_like(labels),
             greys=greys,
+            position=self._heights(labels),
         )
         level = greys.new_zeros(*greys.shape[:2], *[1] * self.spatial_dims)
         black, white = standardize(level, greys), standardize(level + 1, greys)

@@ -1,0 +1,140 @@
+"""Samples by a regressor's guidance: the last scan itself, moved until a segmenter reads the burden that is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+from torch import Tensor
+
+from ..diffusion.blending import blended
+from ..labels import HEAD
+from .burden import Array
+from .guidance import BurdenGuidance, Inverted
+from .patients import Seen
+from .samples import Sample, aims, sample_name
+from .spread import BURDEN, Labels, burden_mm3
+
+Read = Callable[[Tensor], Tensor]
+"""Of scans (1, C, X, Y, Z) in [0, 1], scores of each prepared label, (1, L, X, Y, Z)."""
+
+
+class RegressorGrowth:
+    """Guides the last scan to each burden, see :mod:`.guidance`.
+
+    What the regressor reads can be moved further than the tumour is. So a segmenter reads the result, and as long as it reads
+    another change than is wanted, guidance is told to go further or less far.
+
+    Args:
+        guidance: Moves scans.
+        read: The segmenter.
+        samples: Per patient; each is a scan.
+        tries: Of each sample, the first without the segmenter's correction.
+        tolerance: That ends them: of the logarithm of the burden.
+        blend_mm: Over which the result fades into the last scan, where guidance's reach ends.
+        seed: Of draws.
+    """
+
+    def __init__(
+        self,
+        *,
+        guidance: BurdenGuidance,
+        read: Read,
+        samples: int,
+        tries: int = 4,
+        tolerance: float = 0.03,
+        blend_mm: float = 6.0,
+        seed: int = 0,
+    ) -> None:
+        self.guidance, self.read = guidance, read
+        self.samples, self.tries, self.tolerance = samples, tries, tolerance
+        self.blend_mm, self.seed = blend_mm, seed
+        self.contrasts = guidance.contrasts
+
+    def __call__(self, last: Seen, change: Array, patient: str) -> Iterator[Sample]:
+        """Yields samples; see :class:`.Growing`.
+
+        Raises:
+            GliomaGenError: A contrast is missing, there is no tumour, or the scan does not come back from noise.
+        """
+        burden = burden_mm3(last.labels, last.voxel_mm)
+        for number, wanted in enumerate(aims(change, self.samples, self.seed)):
+            scan = self.guidance.inverted(last, sample_name(patient, number))
+            before = self._labels(scan.volume(scan.image))
+            image, read, facts = self._reached(scan, before, float(wanted))
+            yield Sample(
+                labels=_moved(last.labels, before, read),
+                burden=burden * float(wanted),
+                images=self._within_reach(last, image.numpy()),
+                facts=facts,
+            )
+
+    def _reached(
+        self, scan: Inverted, before: Labels, wanted: float
+    ) -> tuple[Tensor, Labels, dict[str, float]]:
+        """Returns contrasts (C, X, Y, Z), their label map, and how near they came."""
+        told, best = float(np.log(wanted)), None
+        tried: list[tuple[float, float]] = []
+        for _ in range(self.tries):
+            image, _ = self.guidance.guided(scan, float(np.exp(told)))
+            volume = scan.volume(image)
+            labels = self._labels(volume)
+            off = _log_change(before, labels) - np.log(wanted)
+            tried.append((told, off))
+            if best is None or abs(off) < abs(best[0]):
+                best = off, volume, labels
+            if abs(off) <= self.tolerance:
+                break
+            told = _next(tried)
+        assert best is not None
+        facts = {
+            "change_wanted": wanted,
+            "change_read": float(wanted * np.exp(best[0])),
+            "tries": len(tried),
+            "inversion_error": scan.error,
+        }
+        return best[1], best[2], facts
+
+    def _labels(self, volume: Tensor) -> Labels:
+        with torch.no_grad():
+            scores = self.read(volume[None].to(self.guidance.device))
+        return np.asarray(scores[0].argmax(0).cpu().numpy(), np.uint8)
+
+    def _within_reach(self, last: Seen, made: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Returns what was made, (C, X, Y, Z); out of guidance's reach the last scan's own voxels."""
+        original = np.stack([last.images[one] for one in self.contrasts])
+        tumour = np.isin(last.labels, BURDEN)
+        away = distance_transform_edt(~tumour, sampling=last.voxel_mm)
+        region = (away <= self.guidance.reach_mm) & (last.labels > 0)
+        return blended(
+            np.where(region, made, original),
+            original,
+            region,
+            head=last.labels > 0,
+            lesion=last.labels > HEAD,
+            voxel_mm=last.voxel_mm,
+            band_mm=self.blend_mm,
+        )
+
+
+def _log_change(before: Labels, after: Labels) -> float:
+    was, now = (np.isin(labels, BURDEN).sum() for labels in (before, after))
+    return float(np.log(max(now, 1) / max(was, 1)))
+
+
+def _next(tried: list[tuple[float, float]]) -> float:
+    """Returns what to tell guidance next: the secant's zero, no further than twice what is off."""
+    told, off = tried[-1]
+    slope = 1.0
+    if len(tried) > 1 and (apart := told - tried[-2][0]):
+        slope = (off - tried[-2][1]) / apart
+    return told - float(np.clip(off / max(slope, 0.5), -2 * abs(off), 2 * abs(off)))
+
+
+def _moved(last: Labels, before: Labels, after: Labels) -> Labels:
+    """Returns the last label map with what the segmenter reads otherwise than before; its own errors are the same in both."""
+    inside = (last > 0) & (after > 0)
+    return np.where(inside & (after != before), after, last).astype(np.uint8)
