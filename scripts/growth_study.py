@@ -1,9 +1,11 @@
 """Forecasts of patients whose follow-up is known, beside both baselines: a table of ``bundle/docs/forecast.md``.
 
-python scripts/growth_study.py COHORT VISITS [--treatments CSV] [--name NAME] [--skip N] [--work FOLDER] [--page FILE] [--set OPTION=VALUE …]
+python scripts/growth_study.py COHORT VISITS [--treatments CSV] [--name NAME] [--skip N] [--ahead N] [--work FOLDER] [--page FILE]
+  [--set OPTION=VALUE …]
 
-COHORT: prepared. Each patient's last visit is forecast from those before it. NAME: of the table on the page. N: so many patients, the
-first of the table, on whom options were chosen, are left out. OPTION: of ``forecast.yaml``. Rerunning continues.
+COHORT: prepared. Each patient's last visit is forecast from those before it, or from those at least N visits before (``--ahead``).
+NAME: of the table on the page. So many patients, the first of the table, on whom options were chosen, are left out (``--skip``).
+OPTION: of ``forecast.yaml``. Rerunning continues.
 """
 
 from __future__ import annotations
@@ -36,13 +38,15 @@ SCORES = {
 def main() -> None:
     """Forecasts, scores, writes the table."""
     options = _options()
-    lines = options.visits.read_text(encoding="utf-8").splitlines()
-    patients = list(dict.fromkeys(line.split(",")[0] for line in lines[1:]))[options.skip :]
+    header, *rows = options.visits.read_text(encoding="utf-8").splitlines()
+    every: dict[str, list[str]] = {}
+    for row in rows:  # of each patient by date
+        every.setdefault(row.split(",")[0], []).append(row)
+    patients = dict(list(every.items())[options.skip :])
     options.work.mkdir(parents=True, exist_ok=True)
     visits = (options.work / "visits.csv").absolute()
-    visits.write_text(
-        "\n".join([lines[0], *(line for line in lines[1:] if line.split(",")[0] in patients), ""])
-    )
+    kept = [row for own in patients.values() for row in [*own[: -options.ahead], own[-1]]]
+    visits.write_text("\n".join([header, *kept, ""]))
     told: dict[str, object] = dict(pair.split("=", 1) for pair in options.set)
     treatments = options.work.absolute() / "treatments.csv"
     if options.treatments:
@@ -94,8 +98,14 @@ def _page(
     for one in scored.values():
         for row in one["calibration"]:
             bins.setdefault(int(np.digitize(row["said"], (1e-6, 0.2, 0.4, 0.6, 0.8, 0.999))), []).append(row)
-    command = f"python scripts/growth_study.py COHORT VISITS{' --treatments CSV' if options.treatments else ''} --skip {options.skip}"
-    told = "".join(f" --set {pair}" for pair in options.set)
+    command = (
+        f"python scripts/growth_study.py COHORT VISITS{' --treatments CSV' if options.treatments else ''}"
+    )
+    told = "".join(
+        f" --{name} {value}"
+        for name, value, usual in (("skip", options.skip, 0), ("ahead", options.ahead, 1))
+        if value != usual
+    ) + "".join(f" --set {pair}" for pair in options.set)
     return [
         f"`{command}{told}`: {len(scored)} patients; mean and 95 % interval over patients, in each baseline's row also what the "
         "forecast has more or less on the same patients.",
@@ -131,6 +141,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--treatments", type=Path)
     parser.add_argument("--name", default="phantoms", help="of the table on the page")
     parser.add_argument("--skip", type=int, default=0)
+    parser.add_argument("--ahead", type=int, default=1)
     parser.add_argument("--work", type=Path, default=Path("growth_study"))
     parser.add_argument("--page", type=Path, default=Path(BUNDLE_ROOT) / "docs" / "forecast.md")
     parser.add_argument("--set", nargs="*", default=[], metavar="OPTION=VALUE")
