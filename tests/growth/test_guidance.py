@@ -21,10 +21,19 @@ CONTRASTS = ["t1c", "t2f"]
 
 
 class Bright(nn.Module):
-    """Reads as tumour what is brighter than the head in the last contrast."""
+    """Reads as tumour what is brighter than the head in the last contrast.
+
+    Args:
+        log_variance: Of the burden's logarithm, as it says.
+    """
+
+    def __init__(self, log_variance: float = -6.0) -> None:
+        super().__init__()
+        self.log_variance = log_variance
 
     def forward(self, noisy: Tensor, time: Tensor) -> Tensor:
-        return 0.6 * (noisy[:, 1:2] - 8)
+        share = 0.6 * (noisy[:, 1:2] - 8)
+        return torch.cat([share, torch.full_like(share, self.log_variance)], 1)
 
 
 def scan() -> Seen:
@@ -60,7 +69,9 @@ def guidance(**options: object) -> BurdenGuidance:
         "contrasts": CONTRASTS,
     }
     process = RectifiedFlow(detail_rms=[0.3, 0.2, 0.2, 0.14, 0.2, 0.14, 0.14, 0.1])
-    return BurdenGuidance(**{**told, "process": process, "reach_mm": 6.0, "free": 0.0, **options})  # type: ignore[arg-type]
+    return BurdenGuidance(
+        **{**told, "process": process, "reach_mm": 6.0, "free": 0.0, "scale": 1e4, **options}
+    )  # type: ignore[arg-type]
 
 
 def test_a_scan_comes_back_from_noise_and_without_change_it_stays() -> None:
@@ -82,6 +93,16 @@ def test_guidance_brings_the_burden_to_the_target_and_keeps_the_rest(change: flo
     far = labels.clone().bool()
     far[:12, :12, :12] = False  # within reach and a block
     assert float(moved[0, 1][labels == 3].mean()) > 20 * float(moved[0, :, far].mean())
+
+
+def test_what_a_regressor_is_not_sure_of_is_enforced_less() -> None:
+    reached = []
+    for log_variance in (-8.0, -6.0, -2.0):
+        judged = guidance(regressor=Bright(log_variance), scale=1.0)
+        there = judged.inverted(scan(), "one")
+        _, shares = judged.guided(there, 1.5)
+        reached.append(float(shares.sum() / there.shares.sum()))
+    assert reached[0] > reached[1] + 0.05 > reached[2] + 0.06 and reached[2] > 0.99
 
 
 def test_what_the_regressor_needs_is_asked_for_in_one_line() -> None:
@@ -123,7 +144,22 @@ def test_burden_is_told_by_blocks_and_its_error_by_scans() -> None:
     shares = tumour_shares(label)
     assert shares.sum() == 1 and shares[0, 0, 0, 0, 0] == 1
     sure = torch.where(shares > 0, 20.0, -20.0)
-    assert float(BurdenLoss()(sure, shares)) < 1e-6 < float(BurdenLoss()(-sure, shares))
+    spread = torch.zeros_like(shares)
+    loss = BurdenLoss()
+    assert float(loss(torch.cat([sure, spread], 1), shares)) < 1e-6
+    assert float(loss(torch.cat([-sure, spread], 1), shares)) > 1
     metric = BurdenError()
-    metric.update((torch.full_like(shares, -20.0), shares))
+    metric.update((torch.cat([torch.full_like(shares, -20.0), spread], 1), shares))
     assert metric.compute() == pytest.approx(np.log(2), abs=1e-5)  # one block said to be none
+
+
+def test_the_loss_is_least_where_the_variance_is_that_of_the_errors() -> None:
+    shares = torch.zeros(2, 1, 4, 4, 4)
+    shares[:, :, 0, 0, :2] = 1
+    told = torch.cat([torch.where(shares > 0, 20.0, -20.0), torch.zeros_like(shares)], 1)
+    told[0, 0, 0, 0, 0] = -20.0  # one block of two missed: log 2/3
+    losses = []
+    for factor in (0.25, 1.0, 4.0):
+        told[:, 1] = float(np.log(factor * np.log(1.5) ** 2))
+        losses.append(float(BurdenLoss(burden_weight=1.0)(told, shares)[0]))
+    assert losses[1] < min(losses[0], losses[2])

@@ -28,7 +28,7 @@ from ..labels import HEAD
 from ..machine import autocast
 from ..randomness import torch_generator
 from .patients import Seen
-from .regressor import BLOCK, burden_logits
+from .regressor import BLOCK, log_variance, read_blocks, shares_read
 from .spread import BURDEN
 
 
@@ -79,7 +79,7 @@ class BurdenGuidance:
         depth: Last time, below 1.
         steps: Between the two.
         free: Below this time the generator is left to itself, so that what it ends on is a scan of its own.
-        strength: How sure the target is: 1 / variance of the logarithm of the burden.
+        scale: Of guidance. 1 is the posterior's: what a regressor cannot tell at a time, it does not enforce.
         reach_mm: From the last tumour's edge; beyond, guidance does not act.
         most_error: Largest error of a way there and back; more, and the result would not be the patient.
         seed: Of the noise.
@@ -101,7 +101,7 @@ class BurdenGuidance:
         depth: float = 0.95,
         steps: int = 10,
         free: float = 0.3,
-        strength: float = 1e6,
+        scale: float = 1.0,
         reach_mm: float = 12.0,
         most_error: float = 0.02,
         seed: int = 0,
@@ -116,7 +116,7 @@ class BurdenGuidance:
         self.basis, self.process, self.contrasts = basis, process, list(contrasts)
         self.spatial_dims, self.num_labels = spatial_dims, num_labels
         self.times = flow_times(start, depth, steps)
-        self.free, self.strength = free, strength
+        self.free, self.scale = free, scale
         self.reach_mm, self.most_error = reach_mm, most_error
         self.seed, self.device, self.precision = seed, torch.device(device), precision
 
@@ -156,7 +156,7 @@ class BurdenGuidance:
             raise GliomaGenError(
                 f"the scan comes back from noise with an error of {error:.3f}, more than {self.most_error}; take more guidance_steps or less guidance_depth"
             )
-        told = tuple(float(self._read(z, t)) for z, t in zip(path, self.times, strict=True))
+        told = tuple(float(self._shares(z, t).sum().log1p()) for z, t in zip(path, self.times, strict=True))
         return Inverted(
             noisy=path[-1],
             told=told[::-1],
@@ -194,20 +194,22 @@ class BurdenGuidance:
     def _moved(self, z: Tensor, t: Tensor, after: Tensor, target: float, scan: Inverted) -> Tensor:
         """Returns z with the guidance of one step.
 
-        Along g alone, the distance to the target falls by exp(-strength |g|^2 W), W the integral of t / (1 - t) over the step: taken
-        exactly, it never overshoots, however strong.
+        Along g alone, the distance to the target falls by exp(-strength |g|^2 W), strength the inverse of the variance that the
+        regressor tells, W the integral of t / (1 - t) over the step: taken exactly, it never overshoots, however strong.
         """
         with torch.enable_grad():
             where = z.clone().requires_grad_()
-            read = self._log_burden(where, after)
+            blocks = self._blocks(where, after)
+            read = shares_read(blocks).sum().log1p()
             (gradient,) = torch.autograd.grad(read, where)
+            strength = self.scale / float(log_variance(blocks.detach()).mean().exp())
         gradient = gradient * scan.near
         way = self._along(z, after, gradient, scan) * scan.near
         size = float((gradient * way).sum())
         if size <= 0:
             return z
         weight = float(after - t + torch.log1p(-after) - torch.log1p(-t))
-        part = -np.expm1(-self.strength * weight * size)
+        part = -np.expm1(-strength * weight * float(gradient.square().sum()))
         return z + way * (part * (target - float(read.detach())) / size)
 
     def _along(self, z: Tensor, t: Tensor, gradient: Tensor, scan: Inverted) -> Tensor:
@@ -222,18 +224,13 @@ class BurdenGuidance:
             (way,) = torch.autograd.grad((clean * gradient).sum(), where)
         return way
 
-    def _log_burden(self, z: Tensor, t: Tensor) -> Tensor:
+    def _blocks(self, z: Tensor, t: Tensor) -> Tensor:
         with autocast(self.device, self.precision):
-            logits = burden_logits(self.regressor, self.process, z, t.to(z).expand(len(z)))
-        return logits.sigmoid().sum().log1p()
-
-    def _read(self, z: Tensor, t: Tensor) -> Tensor:
-        with torch.no_grad():
-            return self._log_burden(z, t)
+            return read_blocks(self.regressor, self.process, z, t.to(z).expand(len(z)))
 
     def _shares(self, z: Tensor, t: Tensor) -> Tensor:
-        with torch.no_grad(), autocast(self.device, self.precision):
-            return burden_logits(self.regressor, self.process, z, t.to(z).expand(len(z))).sigmoid()
+        with torch.no_grad():
+            return shares_read(self._blocks(z, t))
 
     def _without(self, z: Tensor, noise: Tensor) -> Tensor:
         """Takes off the noise that was put on."""

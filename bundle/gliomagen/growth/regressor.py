@@ -2,7 +2,7 @@
 
 A share of tumour is told for each block of 2 voxels a side; their sum is the burden. A network that has to say where the tumour
 is learns from every block, and its gradient lies at the tumour's edge; one number for a whole scan teaches little (the published
-one is pooled: Laslo et al. 2025).
+one is pooled: Laslo et al. 2025). Beside it stands how far off the sum may be: of a scan that is mostly noise little can be read.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def tumour_shares(label: Tensor) -> Tensor:
     return pool(tumour, BLOCK)
 
 
-def log_burden(shares: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Returns the logarithm of one block more than ``axes`` of shares hold."""
-    return shares.sum(axes).log1p()
+def log_burden(shares: Tensor) -> Tensor:
+    """Returns the logarithm of one block more than shares (B, 1, *S') hold, (B,)."""
+    return shares.flatten(1).sum(1).log1p()
 
 
 def prepare_burden(
@@ -62,14 +62,28 @@ def prepare_burden(
     return image, tumour_shares(on["label"]), (), {"noise": on["noise"].float(), "time": on["time"].float()}
 
 
-def burden_logits(network: nn.Module, process: Process, z: Tensor, t: Tensor) -> Tensor:
-    """Returns the logits of each block's share of tumour, (B, 1, *S'), of noisy coefficients (B, Cw, *S') at times (B,)."""
-    logits: Tensor = network(process.network_input(z, t), process.network_time(t))
-    return logits.float()
+def read_blocks(network: nn.Module, process: Process, z: Tensor, t: Tensor) -> Tensor:
+    """Returns what a regressor says of noisy coefficients (B, Cw, *S') at times (B,).
+
+    Returns:
+        (B, 2, *S') float32: the logit of each block's share of tumour, and what :func:`log_variance` is the mean of.
+    """
+    read: Tensor = network(process.network_input(z, t), process.network_time(t))
+    return read.float()
+
+
+def shares_read(read: Tensor) -> Tensor:
+    """Returns the shares of tumour that were read, (B, 1, *S')."""
+    return read[:, :1].sigmoid()
+
+
+def log_variance(read: Tensor) -> Tensor:
+    """Returns the logarithm of the variance of the burden's logarithm, (B,)."""
+    return read[:, 1:].flatten(1).mean(1).clamp(-8, 4)
 
 
 class BurdenInferer(Inferer):
-    """The shares of tumour of a training batch.
+    """What a regressor says of a training batch.
 
     Args:
         basis: Basis the process runs in.
@@ -81,7 +95,7 @@ class BurdenInferer(Inferer):
         self.basis, self.process, self.precision = basis, process, precision
 
     def __call__(self, inputs: Tensor, network: nn.Module, *, noise: Tensor, time: Tensor) -> Tensor:  # type: ignore[override]
-        """Returns logits, (B, 1, *S').
+        """Returns what :func:`read_blocks` does, (B, 2, *S').
 
         Args:
             inputs: Standardized images, (B, C, *S).
@@ -91,31 +105,37 @@ class BurdenInferer(Inferer):
         """
         z = self.process.add_noise(self.basis(inputs), self.basis(noise), time)
         with autocast(inputs.device, self.precision):
-            return burden_logits(network, self.process, z, time)
+            return read_blocks(network, self.process, z, time)
 
 
 class BurdenLoss(nn.Module):
-    """Cross-entropy of the shares, and the squared error of the logarithm of their sum.
+    """Cross-entropy of the shares, the squared error of the logarithm of their sum, and the likelihood of that error.
+
+    The last teaches the variance alone (Nix and Weigend 1994); what is read is not made worse for it.
 
     Args:
-        burden_weight: Of the second.
+        burden_weight: Of the second and the third.
     """
 
     def __init__(self, *, burden_weight: float = 0.02) -> None:
         super().__init__()
         self.burden_weight = burden_weight
 
-    def forward(self, logits: Tensor, shares: Tensor) -> Tensor:
+    def forward(self, read: Tensor, shares: Tensor) -> Tensor:
         """Returns the loss of each sample, (B,).
 
         Args:
-            logits: (B, 1, *S')
+            read: (B, 2, *S'), of :func:`read_blocks`.
             shares: (B, 1, *S')
         """
-        axes = tuple(range(1, logits.ndim))
-        entropy = functional.binary_cross_entropy_with_logits(logits, shares, reduction="none").mean(axes)
-        missed = log_burden(logits.sigmoid(), axes) - log_burden(shares, axes)
-        return entropy + self.burden_weight * missed.square()
+        axes = tuple(range(1, read.ndim))
+        entropy = functional.binary_cross_entropy_with_logits(read[:, :1], shares, reduction="none").mean(
+            axes
+        )
+        missed = _missed(read, shares).square()
+        spread = log_variance(read)
+        unlikely = (missed.detach() * (-spread).exp() + spread) / 2
+        return entropy + self.burden_weight * (missed + unlikely)
 
 
 class BurdenError(Metric):
@@ -133,13 +153,15 @@ class BurdenError(Metric):
         self.errors = []
 
     def update(self, output: tuple[Tensor, Tensor]) -> None:
-        """Adds a batch: logits and shares, (B, 1, *S')."""
-        logits, shares = output
-        axes = tuple(range(1, logits.ndim))
-        missed = log_burden(logits.sigmoid(), axes) - log_burden(shares, axes)
-        there = shares.sum(axes) > 0
-        self.errors += missed.abs()[there].tolist()
+        """Adds a batch: what was read, (B, 2, *S'), and shares, (B, 1, *S')."""
+        read, shares = output
+        there = shares.flatten(1).sum(1) > 0
+        self.errors += _missed(read, shares).abs()[there].tolist()
 
     def compute(self) -> float:
         """Returns the mean; 0 where no sample has tumour."""
         return sum(self.errors) / len(self.errors) if self.errors else 0.0
+
+
+def _missed(read: Tensor, shares: Tensor) -> Tensor:
+    return log_burden(shares_read(read)) - log_burden(shares)
