@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,10 +14,28 @@ from torch import Tensor
 from ..diffusion.blending import blended
 from ..labels import HEAD
 from .burden import Array
-from .guidance import BurdenGuidance, Inverted
+from .guidance import BurdenGuidance
 from .patients import Seen
 from .samples import Sample, aims, sample_name
 from .spread import BURDEN, Labels, burden_mm3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reached:
+    """A scan moved to a burden.
+
+    Attributes:
+        image: (C, X, Y, Z) in [0, 1] as the generator made it.
+        before: (X, Y, Z) label map that the segmenter reads of the last scan.
+        labels: The same of ``image``.
+        facts: How near it came.
+    """
+
+    image: Tensor
+    before: Labels
+    labels: Labels
+    facts: dict[str, float]
+
 
 Read = Callable[[Tensor], Tensor]
 """Of scans (1, C, X, Y, Z) in [0, 1], scores of each prepared label, (1, L, X, Y, Z)."""
@@ -62,20 +81,27 @@ class RegressorGrowth:
         """
         burden = burden_mm3(last.labels, last.voxel_mm)
         for number, wanted in enumerate(aims(change, self.samples, self.seed)):
-            scan = self.guidance.inverted(last, sample_name(patient, number))
-            before = self._labels(scan.volume(scan.image))
-            image, read, facts = self._reached(scan, before, float(wanted))
+            reached = self.reached(last, float(wanted), sample_name(patient, number))
             yield Sample(
-                labels=_moved(last.labels, before, read),
+                labels=_moved(last.labels, reached.before, reached.labels),
                 burden=burden * float(wanted),
-                images=self._within_reach(last, image.numpy()),
-                facts=facts,
+                images=self.within_reach(last, reached.image.numpy()),
+                facts=reached.facts,
             )
 
-    def _reached(
-        self, scan: Inverted, before: Labels, wanted: float
-    ) -> tuple[Tensor, Labels, dict[str, float]]:
-        """Returns contrasts (C, X, Y, Z), their label map, and how near they came."""
+    def reached(self, last: Seen, wanted: float, name: str) -> Reached:
+        """Moves a scan to a burden.
+
+        Args:
+            last: Scan that is known last.
+            wanted: Burden over that of the scan, above 0.
+            name: The noise is drawn for it.
+
+        Raises:
+            GliomaGenError: A contrast is missing, there is no tumour, or the scan does not come back from noise.
+        """
+        scan = self.guidance.inverted(last, name)
+        before = self._labels(scan.volume(scan.image))
         told, best = float(np.log(wanted)), None
         tried: list[tuple[float, float]] = []
         for _ in range(self.tries):
@@ -96,15 +122,15 @@ class RegressorGrowth:
             "tries": len(tried),
             "inversion_error": scan.error,
         }
-        return best[1], best[2], facts
+        return Reached(image=best[1], before=before, labels=best[2], facts=facts)
 
     def _labels(self, volume: Tensor) -> Labels:
         with torch.no_grad():
             scores = self.read(volume[None].to(self.guidance.device))
         return np.asarray(scores[0].argmax(0).cpu().numpy(), np.uint8)
 
-    def _within_reach(self, last: Seen, made: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Returns what was made, (C, X, Y, Z); out of guidance's reach the last scan's own voxels."""
+    def within_reach(self, last: Seen, made: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Returns what was made, (C, X, Y, Z); beyond guidance's reach the last scan's own voxels."""
         original = np.stack([last.images[one] for one in self.contrasts])
         tumour = np.isin(last.labels, BURDEN)
         away = distance_transform_edt(~tumour, sampling=last.voxel_mm)
