@@ -1,0 +1,1 @@
+"""Parts of ``guidance_study.py``."""
