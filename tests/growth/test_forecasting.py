@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -79,6 +80,8 @@ def test_forecast_is_written_scored_and_left_when_run_again(cohort: Path, tmp_pa
         assert set(told["scores"]) == {"forecast", "no_change", "isotropic", "burden", "calibration"}
         assert told["burden_mm3"]["0.05"] < told["burden_mm3"]["0.5"] < told["burden_mm3"]["0.95"]
         assert "not for clinical decisions" in told["note"]
+        for path in (folder / "probability.nii.gz", next((folder / "samples").rglob("*-seg.nii.gz"))):
+            assert "not for clinical decisions" in str(nibabel.load(path).header["descrip"])  # type: ignore[attr-defined]
         assert (folder / "forecast.png").stat().st_size > 20_000
         assert len(list((folder / "samples").rglob("*-seg.nii.gz"))) == 3
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nii.gz")}
@@ -132,13 +135,17 @@ def test_scans_keep_the_last_one_wherever_nothing_changes(cohort: Path, tmp_path
     for patient in summary["patients"]:  # type: ignore[attr-defined]
         told = read_json(tmp_path / patient / "forecast.json")
         name = f"{patient}-sample-00"
-        for contrast in ("t1c", "t2w"):
+        apart = []
+        for contrast in ("t1c", "t1n", "t2f", "t2w"):
             last = next((cohort / "cohort").rglob(f"{told['last_case']}-{contrast}.nii.gz"))
             file = tmp_path / patient / "samples" / name / f"{name}-{contrast}.nii.gz"
-            made, was = (np.asarray(read_volume(path).data) for path in (file, last))
+            made, was = (np.asarray(read_volume(path).data, np.float32) for path in (file, last))
             assert np.isfinite(made).all()
             assert not made[was == 0].any()
             kept.append(float((made == was)[was != 0].mean()))
+            apart.append(np.abs(made - was))
+        difference = read_volume(tmp_path / patient / "samples" / name / f"{name}-difference.nii.gz")
+        np.testing.assert_allclose(np.asarray(difference.data, np.float32), np.mean(apart, 0), atol=1e-5)
     assert min(kept) < 1  # somewhere the tumour grows
     assert min(kept) > 0.7
 

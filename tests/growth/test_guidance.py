@@ -5,73 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from guided_heads import Bright, guidance, scan
+from torch import Tensor
 
-from gliomagen.diffusion.basis import HaarBasis
 from gliomagen.diffusion.inversion import flow_times, walked
-from gliomagen.diffusion.network import HaarUNet
-from gliomagen.diffusion.process import RectifiedFlow
 from gliomagen.errors import GliomaGenError
-from gliomagen.growth.guidance import BurdenGuidance
-from gliomagen.growth.patients import Seen
 from gliomagen.growth.regressor import BurdenError, BurdenLoss, tumour_shares
-from gliomagen.volume import Volume
-
-CONTRASTS = ["t1c", "t2f"]
-
-
-class Bright(nn.Module):
-    """Reads as tumour what is brighter than the head in the last contrast.
-
-    Args:
-        log_variance: Of the burden's logarithm, as it says.
-    """
-
-    def __init__(self, log_variance: float = -6.0) -> None:
-        super().__init__()
-        self.log_variance = log_variance
-
-    def forward(self, noisy: Tensor, time: Tensor) -> Tensor:
-        share = 0.6 * (noisy[:, 1:2] - 8)
-        return torch.cat([share, torch.full_like(share, self.log_variance)], 1)
-
-
-def scan() -> Seen:
-    labels = np.zeros((16, 16, 16), np.uint8)
-    labels[2:14, 2:14, 2:14] = 1
-    labels[5:10, 5:10, 5:10] = 3
-    rng = np.random.default_rng(0)
-    bright = np.where(labels == 3, 0.9, np.where(labels, 0.4, 0)) + 0.05 * rng.standard_normal(
-        labels.shape
-    ) * (labels > 0)
-    image = bright.clip(0, 1).astype(np.float32)
-    affine = np.diag([3.0, 3.0, 3.0, 1.0])
-    images = {"t1c": (0.5 * image).astype(np.float32), "t2f": image}
-    return Seen(
-        case="one", images=images, labels=labels, affine=affine, original=Volume(data=labels, affine=affine)
-    )
-
-
-def guidance(**options: object) -> BurdenGuidance:
-    torch.manual_seed(0)
-    network = HaarUNet(
-        spatial_dims=3,
-        noisy_channels=16,
-        condition_channels=80,
-        out_channels=32,
-        channels=[8, 32],
-        contrasts=2,
-    )
-    told = {
-        "network": network,
-        "regressor": Bright(),
-        "basis": HaarBasis(spatial_dims=3),
-        "contrasts": CONTRASTS,
-    }
-    process = RectifiedFlow(detail_rms=[0.3, 0.2, 0.2, 0.14, 0.2, 0.14, 0.14, 0.1])
-    return BurdenGuidance(
-        **{**told, "process": process, "reach_mm": 6.0, "free": 0.0, "scale": 1e4, **options}
-    )  # type: ignore[arg-type]
 
 
 def test_a_scan_comes_back_from_noise_and_without_change_it_stays() -> None:
