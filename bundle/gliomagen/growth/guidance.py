@@ -31,6 +31,9 @@ from .patients import Seen
 from .regressor import BLOCK, log_variance, read_blocks, shares_read
 from .spread import BURDEN
 
+NOISE = 0.999
+"""Time at which nothing of a scan is seen."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Inverted:
@@ -39,6 +42,7 @@ class Inverted:
     Attributes:
         noisy: (B, Cw, *S') at the last of the times.
         told: Logarithm of the burden that the regressor reads at each time, falling.
+        shown: Share of a change of it that a scan of each time shows, falling times.
         denoise: Walks it; its estimates have what is known put in.
         denoiser: Without that.
         near: (B, 1, *S') where guidance may act.
@@ -51,6 +55,7 @@ class Inverted:
 
     noisy: Tensor
     told: tuple[float, ...]
+    shown: tuple[float, ...]
     denoise: Denoise
     denoiser: Denoiser
     near: Tensor
@@ -79,7 +84,6 @@ class BurdenGuidance:
         depth: Last time, below 1.
         steps: Between the two.
         free: Below this time the generator is left to itself, so that what it ends on is a scan of its own.
-        scale: Of guidance. 1 is the posterior's: what a regressor cannot tell at a time, it does not enforce.
         reach_mm: From the last tumour's edge; beyond, guidance does not act.
         most_error: Largest error of a way there and back; more, and the result would not be the patient.
         seed: Of the noise.
@@ -101,7 +105,6 @@ class BurdenGuidance:
         depth: float = 0.95,
         steps: int = 10,
         free: float = 0.3,
-        scale: float = 1.0,
         reach_mm: float = 12.0,
         most_error: float = 0.02,
         seed: int = 0,
@@ -116,7 +119,7 @@ class BurdenGuidance:
         self.basis, self.process, self.contrasts = basis, process, list(contrasts)
         self.spatial_dims, self.num_labels = spatial_dims, num_labels
         self.times = flow_times(start, depth, steps)
-        self.free, self.scale = free, scale
+        self.free = free
         self.reach_mm, self.most_error = reach_mm, most_error
         self.seed, self.device, self.precision = seed, torch.device(device), precision
 
@@ -157,9 +160,12 @@ class BurdenGuidance:
                 f"the scan comes back from noise with an error of {error:.3f}, more than {self.most_error}; take more guidance_steps or less guidance_depth"
             )
         told = tuple(float(self._shares(z, t).sum().log1p()) for z, t in zip(path, self.times, strict=True))
+        variances = [self._variance(z, t) for z, t in zip(path, self.times, strict=True)]
+        shown = shares_shown(variances, self._variance(noise, torch.tensor(NOISE)))
         return Inverted(
             noisy=path[-1],
             told=told[::-1],
+            shown=shown[::-1],
             denoise=denoise,
             denoiser=denoiser,
             near=_blocks(near),
@@ -174,7 +180,8 @@ class BurdenGuidance:
         """Returns the contrasts at ``change`` times the burden, (B, C, *S) in [0, 1], and the shares of tumour read of them.
 
         What the regressor misreads of this patient it misreads on both ways: so the target at each time is what it read on the way
-        there, times the change.
+        there, times as much of the change as a scan so noisy shows. To ask for all of it at once would take the scan to where no
+        scans are: of what is mostly noise the regressor hardly reads anything else, however it is moved.
 
         Args:
             scan: From :meth:`inverted`.
@@ -186,31 +193,25 @@ class BurdenGuidance:
             with torch.no_grad(), autocast(self.device, self.precision):
                 z = flow_step(scan.denoise, z, t, after)
             if after >= self.free:
-                z = self._moved(z, t, after, scan.told[k + 1] + float(np.log(change)), scan)
+                z = self._moved(z, after, scan.told[k + 1] + scan.shown[k + 1] * float(np.log(change)), scan)
         with torch.no_grad():
             image = restore(self.basis.inverse(self._without(z, scan.noise)), scan.greys).clamp(0, 1)
             return image, self._shares(z, falling[-1])
 
-    def _moved(self, z: Tensor, t: Tensor, after: Tensor, target: float, scan: Inverted) -> Tensor:
-        """Returns z with the guidance of one step.
+    def _moved(self, z: Tensor, t: Tensor, target: float, scan: Inverted) -> Tensor:
+        """Returns z with the guidance of one step: so far along the generator's covariance that, to first order, the target is read.
 
-        Along g alone, the distance to the target falls by exp(-strength |g|^2 W), strength the inverse of the variance that the
-        regressor tells, W the integral of t / (1 - t) over the step: taken exactly, it never overshoots, however strong.
+        The limit of the published velocity for a target that is sure, v - t / (1 - t) g over a step: along g alone the distance to
+        it falls by exp(-|g|^2 W / variance), W the integral of t / (1 - t).
         """
         with torch.enable_grad():
             where = z.clone().requires_grad_()
-            blocks = self._blocks(where, after)
-            read = shares_read(blocks).sum().log1p()
+            read = shares_read(self._blocks(where, t)).sum().log1p()
             (gradient,) = torch.autograd.grad(read, where)
-            strength = self.scale / float(log_variance(blocks.detach()).mean().exp())
         gradient = gradient * scan.near
-        way = self._along(z, after, gradient, scan) * scan.near
+        way = self._along(z, t, gradient, scan) * scan.near
         size = float((gradient * way).sum())
-        if size <= 0:
-            return z
-        weight = float(after - t + torch.log1p(-after) - torch.log1p(-t))
-        part = -np.expm1(-strength * weight * float(gradient.square().sum()))
-        return z + way * (part * (target - float(read.detach())) / size)
+        return z + way * ((target - float(read.detach())) / size) if size > 0 else z
 
     def _along(self, z: Tensor, t: Tensor, gradient: Tensor, scan: Inverted) -> Tensor:
         """Returns the gradient times the clean estimate's derivative, (B, Cw, *S').
@@ -227,6 +228,10 @@ class BurdenGuidance:
     def _blocks(self, z: Tensor, t: Tensor) -> Tensor:
         with autocast(self.device, self.precision):
             return read_blocks(self.regressor, self.process, z, t.to(z).expand(len(z)))
+
+    def _variance(self, z: Tensor, t: Tensor) -> float:
+        with torch.no_grad():
+            return float(log_variance(self._blocks(z, t)).mean().exp())
 
     def _shares(self, z: Tensor, t: Tensor) -> Tensor:
         with torch.no_grad():
@@ -267,3 +272,17 @@ def _blocks(near: Tensor) -> Tensor:
     """Returns the blocks that have a voxel of it, (B, 1, *S / 2) float32."""
     pool = nn.functional.max_pool3d if near.ndim == 5 else nn.functional.max_pool2d
     return pool(near.float(), BLOCK)
+
+
+def shares_shown(variances: Sequence[float], nothing: float) -> tuple[float, ...]:
+    """Returns the share of a change in the logarithm of the burden that scans of each time show.
+
+    Of what is jointly normal, what is read of a noisy scan has the slope 1 - variance / variance without seeing it. What a regressor
+    cannot tell of a scan without noise either is its own and drops out of a change.
+
+    Args:
+        variances: Of the logarithm of the burden, rising times; the first is of next to no noise.
+        nothing: The variance when nothing is seen.
+    """
+    seen = max(nothing - variances[0], 1e-6)
+    return tuple(float(np.clip((nothing - variance) / seen, 0, 1)) for variance in variances)
