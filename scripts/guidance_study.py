@@ -24,6 +24,7 @@ from scipy.ndimage import distance_transform_edt
 from completion.figures import Figures
 from completion.page import replaced, table
 from gliomagen import BUNDLE_ROOT
+from gliomagen.diffusion.greys import measure_greys
 from gliomagen.evaluation.intervals import mean_interval
 from gliomagen.growth.spread import BURDEN, burden_mm3
 from gliomagen.growth.visits import Visit, read_histories
@@ -79,12 +80,11 @@ class Study:
         last = self.visits.seen(visit)
         original = np.stack([last.images[one] for one in self.growing.contrasts])
         before = self._labels(original)
-        noises = [self._made(last.labels, name) for name in ("one", "other")]
+        noises = [self._made(last.labels, original, name) for name in ("one", "other")]
         rows = []
         for wanted in changes:
             reached = self.growing.reached(last, wanted, f"{visit.case} {wanted}")
-            raw = reached.image.numpy()
-            written = self.growing.within_reach(last, raw)
+            raw, written = reached.made, reached.image
             after = self._labels(written)
             lesion = (last.labels > HEAD) | (before > HEAD) | (after > HEAD)
             outside = (last.labels > 0) & (distance_transform_edt(~lesion, sampling=last.voxel_mm) > FAR_MM)
@@ -109,9 +109,11 @@ class Study:
         with torch.no_grad():
             return np.asarray(self.judge(torch.from_numpy(image)[None])[0].argmax(0), np.uint8)
 
-    def _made(self, labels: np.ndarray, noise: str) -> np.ndarray:
-        made = self.inferer(torch.from_numpy(labels)[None, None], self.network, case_ids=[noise])
-        return np.asarray(made[0].float())
+    def _made(self, labels: np.ndarray, original: np.ndarray, noise: str) -> np.ndarray:
+        """Returns a synthetic scan of the label map, of the grey levels of the original."""
+        label, image = torch.from_numpy(labels)[None, None], torch.from_numpy(original)[None]
+        greys = measure_greys(image, (label == HEAD).expand_as(image))
+        return np.asarray(self.inferer(label, self.network, case_ids=[noise], greys=greys)[0].float())
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 
@@ -31,6 +32,7 @@ from .patients import Seen
 from .regressor import BLOCK, log_variance, read_blocks, shares_read
 from .spread import BURDEN
 
+Mask = NDArray[np.bool_]
 NOISE = 0.999
 """Time at which nothing of a scan is seen."""
 
@@ -45,7 +47,6 @@ class Inverted:
         shown: Share of a change of it that a scan of each time shows, falling times.
         denoise: Walks it; its estimates have what is known put in.
         denoiser: Without that.
-        near: (B, 1, *S') where guidance may act.
         greys: (B, C, 2)
         noise: (B, Cw, *S') that was put on at the first time.
         image: (B, C, *S) in [0, 1].
@@ -58,7 +59,6 @@ class Inverted:
     shown: tuple[float, ...]
     denoise: Denoise
     denoiser: Denoiser
-    near: Tensor
     greys: Tensor
     noise: Tensor
     image: Tensor
@@ -84,7 +84,7 @@ class BurdenGuidance:
         depth: Last time, below 1.
         steps: Between the two.
         free: Below this time the generator is left to itself, so that what it ends on is a scan of its own.
-        reach_mm: From the last tumour's edge; beyond, guidance does not act.
+        reach_mm: From the last tumour's edge; beyond, guidance does not act, unless growth needs more room.
         most_error: Largest error of a way there and back; more, and the result would not be the patient.
         seed: Of the noise.
         device: Where it runs.
@@ -102,10 +102,10 @@ class BurdenGuidance:
         spatial_dims: int = 3,
         num_labels: int = 5,
         start: float = 0.02,
-        depth: float = 0.95,
+        depth: float = 0.8,
         steps: int = 10,
         free: float = 0.3,
-        reach_mm: float = 12.0,
+        reach_mm: float = 4.0,
         most_error: float = 0.02,
         seed: int = 0,
         device: torch.device | str = "cpu",
@@ -136,13 +136,10 @@ class BurdenGuidance:
         missing = [one for one in self.contrasts if one not in last.images]
         if missing:
             raise GliomaGenError(f"guidance by a regressor needs {', '.join(missing)}; take guidance mask")
-        tumour = np.isin(last.labels, BURDEN)
-        if not tumour.any():
+        if not np.isin(last.labels, BURDEN).any():
             raise GliomaGenError("no tumour in the last label map: there is no burden to guide")
         image = self._views(torch.from_numpy(np.stack([last.images[one] for one in self.contrasts])))
         labels = self._views(torch.from_numpy(last.labels)[None])
-        away = distance_transform_edt(~tumour, sampling=last.voxel_mm)
-        near = self._views(torch.from_numpy((away <= self.reach_mm) & (last.labels > 0))[None])
         with torch.no_grad(), autocast(self.device, self.precision):
             greys = measure_greys(image, (labels == HEAD).expand_as(image))
             denoise, denoiser = self._denoise(image, labels, greys)
@@ -168,7 +165,6 @@ class BurdenGuidance:
             shown=shown[::-1],
             denoise=denoise,
             denoiser=denoiser,
-            near=_blocks(near),
             greys=greys,
             noise=noise,
             image=image,
@@ -176,7 +172,22 @@ class BurdenGuidance:
             shares=self._shares(first, self.times[0]),
         )
 
-    def guided(self, scan: Inverted, change: float) -> tuple[Tensor, Tensor]:
+    def region(self, last: Seen, change: float) -> Mask:
+        """Returns where guidance acts, (X, Y, Z): within reach of the tumour, further where less has no room for twice the burden.
+
+        The further it reaches, the less it changes the tumour and the more it makes of tissue around it what tissue is not.
+
+        Args:
+            last: The scan.
+            change: Burden wanted over that of the scan.
+        """
+        tumour, head = np.isin(last.labels, BURDEN), last.labels > 0
+        away = np.where(head, distance_transform_edt(~tumour, sampling=last.voxel_mm), np.inf)
+        room = np.sort(away[head])[: max(1, int(2 * change * tumour.sum()))][-1]
+        region: Mask = away <= max(self.reach_mm, room)
+        return region
+
+    def guided(self, scan: Inverted, change: float, region: Mask) -> tuple[Tensor, Tensor]:
         """Returns the contrasts at ``change`` times the burden, (B, C, *S) in [0, 1], and the shares of tumour read of them.
 
         What the regressor misreads of this patient it misreads on both ways: so the target at each time is what it read on the way
@@ -186,19 +197,23 @@ class BurdenGuidance:
         Args:
             scan: From :meth:`inverted`.
             change: Burden wanted over that of the scan, above 0.
+            region: (X, Y, Z) where guidance acts.
         """
+        near = _blocks(self._views(torch.from_numpy(region)[None]))
         z = scan.noisy
         falling = self.times.flip(0)
         for k, (t, after) in enumerate(pairwise(falling)):
             with torch.no_grad(), autocast(self.device, self.precision):
                 z = flow_step(scan.denoise, z, t, after)
             if after >= self.free:
-                z = self._moved(z, after, scan.told[k + 1] + scan.shown[k + 1] * float(np.log(change)), scan)
+                z = self._moved(
+                    z, after, scan.told[k + 1] + scan.shown[k + 1] * float(np.log(change)), scan, near
+                )
         with torch.no_grad():
             image = restore(self.basis.inverse(self._without(z, scan.noise)), scan.greys).clamp(0, 1)
             return image, self._shares(z, falling[-1])
 
-    def _moved(self, z: Tensor, t: Tensor, target: float, scan: Inverted) -> Tensor:
+    def _moved(self, z: Tensor, t: Tensor, target: float, scan: Inverted, near: Tensor) -> Tensor:
         """Returns z with the guidance of one step: so far along the generator's covariance that, to first order, the target is read.
 
         The limit of the published velocity for a target that is sure, v - t / (1 - t) g over a step: along g alone the distance to
@@ -208,8 +223,8 @@ class BurdenGuidance:
             where = z.clone().requires_grad_()
             read = shares_read(self._blocks(where, t)).sum().log1p()
             (gradient,) = torch.autograd.grad(read, where)
-        gradient = gradient * scan.near
-        way = self._along(z, t, gradient, scan) * scan.near
+        gradient = gradient * near
+        way = self._along(z, t, gradient, scan) * near
         size = float((gradient * way).sum())
         return z + way * ((target - float(read.detach())) / size) if size > 0 else z
 

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from ..diffusion.blending import blended
 from ..labels import HEAD
 from .burden import Array
-from .guidance import BurdenGuidance
+from .guidance import BurdenGuidance, Mask
 from .patients import Seen
 from .samples import Sample, aims, sample_name
 from .spread import BURDEN, Labels, burden_mm3
@@ -25,13 +24,15 @@ class Reached:
     """A scan moved to a burden.
 
     Attributes:
-        image: (C, X, Y, Z) in [0, 1] as the generator made it.
+        made: (C, X, Y, Z) in [0, 1] as the generator made it.
+        image: The same where guidance acted, elsewhere the last scan's own voxels; the one fades into the other.
         before: (X, Y, Z) label map that the segmenter reads of the last scan.
         labels: The same of ``image``.
         facts: How near it came.
     """
 
-    image: Tensor
+    made: NDArray[np.float32]
+    image: NDArray[np.float32]
     before: Labels
     labels: Labels
     facts: dict[str, float]
@@ -85,7 +86,7 @@ class RegressorGrowth:
             yield Sample(
                 labels=_moved(last.labels, reached.before, reached.labels),
                 burden=burden * float(wanted),
-                images=self.within_reach(last, reached.image.numpy()),
+                images=reached.image,
                 facts=reached.facts,
             )
 
@@ -101,17 +102,19 @@ class RegressorGrowth:
             GliomaGenError: A contrast is missing, there is no tumour, or the scan does not come back from noise.
         """
         scan = self.guidance.inverted(last, name)
-        before = self._labels(scan.volume(scan.image))
+        region = self.guidance.region(last, wanted)
+        before = self._labels(scan.volume(scan.image).numpy())
         told, best = float(np.log(wanted)), None
         tried: list[tuple[float, float]] = []
         for _ in range(self.tries):
-            image, _ = self.guidance.guided(scan, float(np.exp(told)))
-            volume = scan.volume(image)
-            labels = self._labels(volume)
+            guided, _ = self.guidance.guided(scan, float(np.exp(told)), region)
+            made = scan.volume(guided).numpy()
+            written = self._within(region, last, made)
+            labels = self._labels(written)
             off = _log_change(before, labels) - np.log(wanted)
             tried.append((told, off))
             if best is None or abs(off) < abs(best[0]):
-                best = off, volume, labels
+                best = off, made, written, labels
             if abs(off) <= self.tolerance:
                 break
             told = _next(tried)
@@ -122,25 +125,22 @@ class RegressorGrowth:
             "tries": len(tried),
             "inversion_error": scan.error,
         }
-        return Reached(image=best[1], before=before, labels=best[2], facts=facts)
+        return Reached(made=best[1], image=best[2], before=before, labels=best[3], facts=facts)
 
-    def _labels(self, volume: Tensor) -> Labels:
+    def _labels(self, image: NDArray[np.float32]) -> Labels:
         with torch.no_grad():
-            scores = self.read(volume[None].to(self.guidance.device))
+            scores = self.read(torch.from_numpy(image)[None].to(self.guidance.device))
         return np.asarray(scores[0].argmax(0).cpu().numpy(), np.uint8)
 
-    def within_reach(self, last: Seen, made: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Returns what was made, (C, X, Y, Z); beyond guidance's reach the last scan's own voxels."""
+    def _within(self, region: Mask, last: Seen, made: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Returns what was made in the region and the last scan elsewhere, (C, X, Y, Z)."""
         original = np.stack([last.images[one] for one in self.contrasts])
-        tumour = np.isin(last.labels, BURDEN)
-        away = distance_transform_edt(~tumour, sampling=last.voxel_mm)
-        region = (away <= self.guidance.reach_mm) & (last.labels > 0)
         return blended(
             np.where(region, made, original),
             original,
             region,
             head=last.labels > 0,
-            lesion=last.labels > HEAD,
+            lesion=(last.labels > HEAD) | (self._labels(made) > HEAD),
             voxel_mm=last.voxel_mm,
             band_mm=self.blend_mm,
         )
