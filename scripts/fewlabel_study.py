@@ -23,7 +23,7 @@ from fewlabel.arms import FIXED, OURS, Arms, found_by
 from fewlabel.baselines import NNUNET, nnunet, quick
 from fewlabel.page import write_page
 from fewlabel.pool import draw, slices_of
-from fewlabel.scores import patient_scores, regions_of
+from fewlabel.scores import bearing, patient_scores, regions_of
 from gliomagen import BUNDLE_ROOT
 from gliomagen.cohort.datalist import datalist, read_cohort
 from gliomagen.provenance import read_card, refuse_training_patients
@@ -80,9 +80,8 @@ def main() -> None:
                 name = f"{method}, {count}, {seed}"
                 rows[method, count, seed] = figures.of(name, inputs, partial(scored))
     write_page(
-        *(options.page, options.name, rows, list(regions)),
+        *(options.page, options.name, rows, bearing(test, regions)),
         pool=len(pool),
-        patients=len(test),
         command=_command(options),
     )
 

@@ -23,7 +23,7 @@ BROAD = ("WT", "TC", "ET", "SNFH")
 
 
 def write_page(
-    path: Path, name: str, rows: Rows, regions: Sequence[str], *, pool: int, patients: int, command: str
+    path: Path, name: str, rows: Rows, bears: Mapping[str, Sequence[bool]], *, pool: int, command: str
 ) -> None:
     """Writes tables and a figure; what stands around the experiment's marks is kept.
 
@@ -31,11 +31,14 @@ def write_page(
         path: The page.
         name: Of the experiment.
         rows: Scores.
-        regions: Scored.
+        bears: Of each region, which patients bear it. Only they are scored: otherwise a method that finds none where there is
+            none would be scored on other patients than one that does. Those are counted apart.
         pool: Slices there are to label.
-        patients: Tested on.
         command: That made it.
     """
+    regions, patients = list(bears), len(next(iter(bears.values())))
+    false = _false(rows, bears)
+    rows = {key: [_borne(row[0], bears)] for key, row in rows.items()}
     methods = list(dict.fromkeys(method for method, _, _ in rows))
     counts = sorted({count for _, count, _ in rows})
     shown = [region for region in BROAD if region in regions and ("WT" in regions or region == "SNFH")][:3]
@@ -50,6 +53,10 @@ def write_page(
         f"Dice of {shown[0]} slice by slice, as published:",
         _plain(rows, methods, counts, shown[0], "slice dice", 2),
     ]
+    if false:
+        parts += [
+            "Found where a patient's slices show none, share of patients and draws, all numbers of slices:", false,
+        ]  # fmt: skip
     drawn = [count for count in counts if count < pool] or counts
     if rest := [region for region in regions if region not in shown]:
         parts += [f"Dice by label, {drawn[-1]} slices:", _labels(rows, methods, drawn[-1], rest)]
@@ -63,6 +70,37 @@ def scores_of(rows: Rows, method: str, count: int, region: str, score: str = "di
     """Returns (seeds, patients) of a score; NaN where a patient bears none."""
     found = [some[0][region][score] for (m, n, _), some in sorted(rows.items()) if (m, n) == (method, count)]
     return np.array([[np.nan if value is None else value for value in seed] for seed in found], float)
+
+
+def _borne(row: Mapping[str, Any], bears: Mapping[str, Sequence[bool]]) -> dict[str, Any]:
+    """Returns a row without the scores of patients who bear none of a region."""
+    scores = {
+        region: {
+            score: [value if there else None for value, there in zip(values, shown, strict=True)]
+            for score, values in row[region].items()
+        }
+        for region, shown in bears.items()
+    }
+    return {**row, **scores}
+
+
+def _false(rows: Rows, bears: Mapping[str, Sequence[bool]]) -> str:
+    """Returns a table of findings in patients who bear none: there is a score where something is found."""
+    without = {region: [k for k, there in enumerate(shown) if not there] for region, shown in bears.items()}
+    without = {region: patients for region, patients in without.items() if patients}
+    if not without:
+        return ""
+    lines = []
+    for method in dict.fromkeys(method for method, _, _ in rows):
+        own = [row[0] for (name, _, _), row in rows.items() if name == method]
+        found = {
+            region: [row[region]["dice"][k] is not None for row in own for k in patients]
+            for region, patients in without.items()
+        }
+        lines.append([method, *(f"{np.mean(values):.2f}" for values in found.values())])
+    return table(
+        ["", *(f"{region}, {len(patients)} patients" for region, patients in without.items())], lines
+    )
 
 
 def _budget(rows: Rows, methods: Sequence[str], pool: int, patients: int) -> str:

@@ -23,6 +23,19 @@ def regions_of(samples: Sequence[Sample]) -> dict[str, tuple[int, ...]]:
     return {name: n for name, n in shown.items() if len(n) == 1} if len(there) == 1 else shown
 
 
+def bearing(
+    slices: Mapping[str, Sequence[Sample]], regions: Mapping[str, Sequence[int]] = REGIONS
+) -> dict[str, list[bool]]:
+    """Returns of each region whether each patient's slices show it, in the order of their names."""
+    return {
+        region: [
+            any(bool(np.isin(sample.label.numpy(), list(numbers)).any()) for sample in samples)
+            for _, samples in sorted(slices.items())
+        ]
+        for region, numbers in regions.items()
+    }
+
+
 SCORES = ("dice", "slice dice", "hd95")
 
 
@@ -32,7 +45,7 @@ def patient_scores(
     voxel_mm: Sequence[float],
     regions: Mapping[str, Sequence[int]] = REGIONS,
 ) -> dict[str, dict[str, list[float | None]]]:
-    """Returns scores of each region by patient, in the order of their names; None where a patient bears none.
+    """Returns scores of each region by patient, in the order of their names; None where neither truth nor result has it.
 
     ``dice`` is over the voxels of all of a patient's slices. ``slice dice`` and ``hd95`` (mm) are means over slices, as
     published: a slice's Dice does not count where truth and result are both empty, and is 0 where one is; its HD95 does not
