@@ -19,20 +19,13 @@ CONTRASTS = ["t1c", "t2f"]
 
 
 class Bright(nn.Module):
-    """Reads as tumour what is brighter than the head in the last contrast.
-
-    Args:
-        log_variance: Of the burden's logarithm, as it says.
-    """
-
-    def __init__(self, log_variance: float = -6.0) -> None:
-        super().__init__()
-        self.log_variance = log_variance
+    """Reads as tumour what is brighter than the head in the last contrast, less surely of noisier scans."""
 
     def forward(self, noisy: Tensor, time: Tensor) -> Tensor:
         """Returns logits of shares and the log variance."""
         share = 0.6 * (noisy[:, 1:2] - 8)
-        return torch.cat([share, torch.full_like(share, self.log_variance)], 1)
+        told = (0.01 + (time / 1000) ** 4).log().reshape(-1, *[1] * (share.ndim - 1))
+        return torch.cat([share, told.expand_as(share)], 1)
 
 
 def scan() -> Seen:
@@ -71,5 +64,5 @@ def guidance(**options: Any) -> BurdenGuidance:
     }
     process = RectifiedFlow(detail_rms=[0.3, 0.2, 0.2, 0.14, 0.2, 0.14, 0.14, 0.1])
     return BurdenGuidance(
-        **{**told, "process": process, "reach_mm": 6.0, "free": 0.0, "scale": 1e4, **options}
+        **{**told, "process": process, "free": 0.0, **options}
     )

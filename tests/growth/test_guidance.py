@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from guided_heads import Bright, guidance, scan
+from guided_heads import guidance, scan
 from torch import Tensor
 
 from gliomagen.diffusion.inversion import flow_times, walked
 from gliomagen.errors import GliomaGenError
+from gliomagen.growth.guidance import shares_shown
 from gliomagen.growth.regressor import BurdenError, BurdenLoss, tumour_shares
 
 
@@ -17,7 +18,7 @@ def test_a_scan_comes_back_from_noise_and_without_change_it_stays() -> None:
     judged = guidance()
     there = judged.inverted(scan(), "one")
     assert there.error < 0.005
-    image, _ = judged.guided(there, 1.0)
+    image, _ = judged.guided(there, 1.0, judged.region(scan(), 1.0))
     assert float((image - there.image).abs().mean()) < 0.01
 
 
@@ -25,23 +26,30 @@ def test_a_scan_comes_back_from_noise_and_without_change_it_stays() -> None:
 def test_guidance_brings_the_burden_to_the_target_and_keeps_the_rest(change: float) -> None:
     judged = guidance()
     there = judged.inverted(scan(), "one")
-    image, shares = judged.guided(there, change)
+    region = judged.region(scan(), change)
+    image, shares = judged.guided(there, change, region)
     assert float(shares.sum() / there.shares.sum()) == pytest.approx(change, rel=0.1)
-    moved = (image - judged.guided(there, 1.0)[0]).abs()
+    moved = (image - judged.guided(there, 1.0, region)[0]).abs()
     labels = torch.from_numpy(scan().labels)
     far = labels.clone().bool()
     far[:12, :12, :12] = False  # within reach and a block
     assert float(moved[0, 1][labels == 3].mean()) > 20 * float(moved[0, :, far].mean())
 
 
-def test_what_a_regressor_is_not_sure_of_is_enforced_less() -> None:
-    reached = []
-    for log_variance in (-8.0, -6.0, -2.0):
-        judged = guidance(regressor=Bright(log_variance), scale=1.0)
-        there = judged.inverted(scan(), "one")
-        _, shares = judged.guided(there, 1.5)
-        reached.append(float(shares.sum() / there.shares.sum()))
-    assert reached[0] > reached[1] + 0.05 > reached[2] + 0.06 and reached[2] > 0.99
+def test_guidance_reaches_as_far_as_growth_needs_room() -> None:
+    judged, last = guidance(reach_mm=3.0), scan()
+    tumour = last.labels == 3
+    near = judged.region(last, 0.5)
+    assert (near & ~tumour).sum() == 6 * 5 * 5  # the next voxel on each side, of 3 mm
+    wide = judged.region(last, 4.0)
+    assert wide.sum() >= 2 * 4.0 * tumour.sum() and wide[near].all() and not wide[last.labels == 0].any()
+    assert np.array_equal(judged.region(last, 1e3), last.labels > 0)
+
+
+def test_a_noisy_scan_is_asked_for_the_share_of_a_change_that_it_shows() -> None:
+    """Normal burden, seen with noise: the slope of the posterior mean is the share of variance explained."""
+    assert shares_shown([0.25, 0.5, 1.0], 1.25) == pytest.approx((1.0, 0.75, 0.25))
+    assert shares_shown([0.25, 0.1, 3.0], 1.25) == (1.0, 1.0, 0.0)
 
 
 def test_what_the_regressor_needs_is_asked_for_in_one_line() -> None:
