@@ -64,7 +64,7 @@ class RegressorGrowth:
         guidance: BurdenGuidance,
         read: Read,
         samples: int,
-        tries: int = 4,
+        tries: int = 6,
         tolerance: float = 0.03,
         blend_mm: float = 6.0,
         seed: int = 0,
@@ -152,12 +152,14 @@ def _log_change(before: Labels, after: Labels) -> float:
 
 
 def _next(tried: list[tuple[float, float]]) -> float:
-    """Returns what to tell guidance next: the secant's zero, no further than twice what is off."""
+    """Returns what to tell guidance next: between what was too little and too much, else as far on as it was off, twofold at most."""
+    low = max((one for one in tried if one[1] < 0), default=None)
+    high = min((one for one in tried if one[1] >= 0), default=None)
+    if low and high and low[0] < high[0]:
+        share = float(np.clip(low[1] / (low[1] - high[1]), 0.2, 0.8))
+        return low[0] + share * (high[0] - low[0])
     told, off = tried[-1]
-    slope = 1.0
-    if len(tried) > 1 and (apart := told - tried[-2][0]):
-        slope = (off - tried[-2][1]) / apart
-    return told - float(np.clip(off / max(slope, 0.5), -2 * abs(off), 2 * abs(off)))
+    return told - float(np.clip(off, -np.log(2), np.log(2)))
 
 
 def _moved(last: Labels, before: Labels, after: Labels) -> Labels:
