@@ -63,6 +63,4 @@ def guidance(**options: Any) -> BurdenGuidance:
         "contrasts": CONTRASTS,
     }
     process = RectifiedFlow(detail_rms=[0.3, 0.2, 0.2, 0.14, 0.2, 0.14, 0.14, 0.1])
-    return BurdenGuidance(
-        **{**told, "process": process, "free": 0.0, **options}
-    )
+    return BurdenGuidance(**{**told, "process": process, "free": 0.0, **options})
