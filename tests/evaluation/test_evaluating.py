@@ -100,9 +100,12 @@ def metrics(
     study.mkdir()
     for name in ("index.html", "arms.png"):
         (study / name).write_text("of the study")
-    done = bundle_run(
-        "evaluating", "evaluate.yaml", **options(cohort, weights, synthetic, output, study_dir=study)
-    )
+    forecasts = output / "grown"
+    for name in ("index.html", "one/index.html", "one/forecast.png", "one/probability.nii.gz"):
+        (forecasts / name).parent.mkdir(parents=True, exist_ok=True)
+        (forecasts / name).write_text("of forecasts")
+    others = {"study_dir": study, "forecasts_dir": forecasts}
+    done = bundle_run("evaluating", "evaluate.yaml", **options(cohort, weights, synthetic, output, **others))
     assert done.returncode == 0, done.stdout + done.stderr
     return output, read_json(output / "metrics.json")
 
@@ -145,7 +148,9 @@ def test_a_second_run_measures_nothing_again_and_says_the_same(
     times = {file: file.stat().st_mtime_ns for file in output.rglob("*.npz")}
     victim = sorted((output / "measured" / "synthetic").glob("*.npz"))[0]
     victim.write_bytes(victim.read_bytes()[:100])  # as a full disk leaves it
-    again = options(cohort, weights, synthetic, output, study_dir=output / "gain")
+    again = options(
+        cohort, weights, synthetic, output, study_dir=output / "gain", forecasts_dir=output / "grown"
+    )
     done = bundle_run("evaluating", "evaluate.yaml", **again)
     assert done.returncode == 0, done.stdout + done.stderr
     changed = [file for file in times if file.stat().st_mtime_ns != times[file]]
@@ -237,6 +242,7 @@ def test_what_is_wrong_is_one_line(cohort: Path, weights: Path, synthetic: Path,
     assert "not known" in refused(recipes="['fid']")
     assert "not found" in refused(synthetic_dir=tmp_path / "nowhere")
     assert "give what studying wrote" in refused(study_dir=tmp_path)
+    assert "give what forecasting wrote" in refused(forecasts_dir=tmp_path)
 
     # a patient the judging network was trained on
     judged = read_json(weights.parent.parent / "cohort" / "cohort.json")
@@ -299,6 +305,8 @@ def test_the_report_needs_nothing_but_its_folder(metrics: tuple[Path, dict[str, 
     )
     named |= set(re.findall(r'"script": "([^"]+)"', page))
     assert "study/index.html" in named and (folder / "study" / "arms.png").is_file()
+    assert "forecasts/index.html" in named and (folder / "forecasts" / "one" / "forecast.png").is_file()
+    assert not list((folder / "forecasts").rglob("*.nii.gz"))
     assert len(named) > 7 and all((folder / name).is_file() for name in named), named
     outside = re.findall(r"https?://[^\s\"'<>)]+", page)
     assert all(address.startswith("http://www.w3.org/") for address in outside), outside  # names of formats

@@ -84,6 +84,16 @@ def test_forecast_is_written_scored_and_left_when_run_again(cohort: Path, tmp_pa
             assert "not for clinical decisions" in str(nibabel.load(path).header["descrip"])  # type: ignore[attr-defined]
         assert (folder / "forecast.png").stat().st_size > 20_000
         assert len(list((folder / "samples").rglob("*-seg.nii.gz"))) == 3
+        page = (folder / "index.html").read_text()
+        true = f"{told['scores']['burden']['true_mm3'] / 1000:.1f}"
+        for said in (
+            "not for clinical decisions",
+            'src="forecast.png"',
+            f"<td>{true}</td>",
+            told["last_case"],
+        ):
+            assert said in page
+        assert f'<a href="{patient}/index.html">{patient}</a>' in (tmp_path / "index.html").read_text()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nii.gz")}
     assert forecast(cohort, tmp_path) == summary
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nii.gz")} == before

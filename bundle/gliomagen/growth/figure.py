@@ -22,7 +22,8 @@ from .tissue import Float
 
 matplotlib.use("Agg")
 RESEARCH = "Research use only, not for clinical decisions."
-_PREFERRED = ("t1c", "t2f", "t1n", "t2w")
+SAMPLES_SHOWN = 3
+_PREFERRED = ("t2f", "t1c", "t1n", "t2w")  # all tumour is outlined
 
 
 def burden_curve(
@@ -63,7 +64,7 @@ def forecast_page(
     last: Seen,
     probability: Float,
     likely: NDArray[np.bool_],
-    sample: tuple[Labels, dict[str, NDArray[np.float32]]],
+    samples: Sequence[tuple[Labels, dict[str, NDArray[np.float32]]]],
     truth: Seen | None,
     truth_mm3: float | None,
 ) -> None:
@@ -76,31 +77,32 @@ def forecast_page(
         last: Scan that is known last.
         probability: (X, Y, Z) of tumour.
         likely: (X, Y, Z) where tumour is at least as likely as not.
-        sample: One label map that may come, and its contrasts, or none.
+        samples: Up to three label maps that may come, each with its contrasts, or none.
         truth: What came.
         truth_mm3: Its burden.
     """
     contrast = next((name for name in _PREFERRED if name in last.images), None)
     height = _slice(last, probability, truth)
-    panels: Sequence[tuple[str, Seen | None, dict[str, NDArray[np.float32]], Labels]] = [
-        ("last scan", last, last.images, last.labels),
-        ("may come", last, sample[1], sample[0]),
-    ]
-    figure = Figure(figsize=(15, 3.6), layout="constrained")
-    grid = figure.subplots(1, 5, gridspec_kw={"width_ratios": [1.5, 1, 1, 1, 1]})
-    burden_curve(grid[0], forecast, truth_mm3)
-    for axes, (name, _, images, labels) in zip(grid[1:3], panels, strict=True):
-        _scan(axes, name, images.get(str(contrast)), labels, height)
+    figure = Figure(figsize=(13, 7), layout="constrained")
+    grid = figure.add_gridspec(2, 4)
+    above = [figure.add_subplot(grid[0, k]) for k in (2, 3)]
+    below = [figure.add_subplot(grid[1, k]) for k in range(4)]
+    burden_curve(figure.add_subplot(grid[0, :2]), forecast, truth_mm3)
     back = last.images.get(str(contrast))
-    _scan(grid[3], "probability", back, None, height)
-    shown = np.ma.masked_less(_plane(probability, height), 0.02)
-    drawn = grid[3].imshow(shown, cmap="inferno", vmin=0, vmax=1, alpha=0.75)
-    figure.colorbar(drawn, ax=grid[3], shrink=0.7)
+    _scan(above[0], "last scan", back, last.labels, height)
     if truth is None:
-        grid[4].axis("off")
+        above[1].axis("off")
     else:
-        _scan(grid[4], "came; blue: forecast", truth.images.get(str(contrast)), truth.labels, height)
-        _outline(grid[4], likely, height, "tab:cyan")
+        _scan(above[1], "came; blue: forecast", truth.images.get(str(contrast)), truth.labels, height)
+        _outline(above[1], likely, height, "tab:cyan")
+    for axes in below[len(samples) : SAMPLES_SHOWN]:
+        axes.axis("off")
+    for axes, (labels, images) in zip(below, samples, strict=False):
+        _scan(axes, "may come", images.get(str(contrast)), labels, height)
+    _scan(below[-1], "probability", back, None, height)
+    shown = np.ma.masked_less(_plane(probability, height), 0.02)
+    drawn = below[-1].imshow(shown, cmap="inferno", vmin=0, vmax=1, alpha=0.75)
+    figure.colorbar(drawn, ax=below[-1], shrink=0.7)
     figure.suptitle(f"{title}. {RESEARCH}", fontsize=9)
     with written_whole(path) as beside:
         figure.savefig(beside, dpi=110)

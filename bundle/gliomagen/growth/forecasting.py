@@ -15,10 +15,11 @@ from ..errors import GliomaGenError
 from ..files import read_json, write_json
 from ..labels import LESION, convention
 from .burden import Array
-from .figure import RESEARCH, forecast_page
+from .figure import RESEARCH, SAMPLES_SHOWN, forecast_page
 from .forecast import BurdenForecast, BurdenForecaster
 from .maps import growth_direction
 from .output import mean_of, save_map, write_sample
+from .page import PICTURE, write_pages
 from .patients import Seen, Visits, forecast_day
 from .samples import Growing, Sample, Targets, sample_name
 from .scores import BASELINES, Scoring
@@ -37,14 +38,14 @@ class _Made:
 
     Attributes:
         probability: (X, Y, Z) of tumour.
-        first: Sample.
+        first: Samples, to be looked at.
         burdens: mm³ that each was to have.
         facts: Of how each was made.
         similarity: Of each that is a scan to the true one.
     """
 
     probability: Float
-    first: Sample
+    first: list[Sample]
     burdens: list[float]
     facts: list[dict[str, Any]]
     similarity: Sequence[Mapping[str, Any]]
@@ -109,6 +110,7 @@ class Forecasting:
         if not told:
             who, why = next(iter(refused.items()))
             raise GliomaGenError(f"no patient could be forecast; {who}: {why}")
+        write_pages(self.output_dir, told, refused)
         summary = {"note": RESEARCH, "patients": list(told), "refused": refused, "scores": _means(told)}
         write_json(self.output_dir / "forecasts.json", summary)
         return summary
@@ -142,19 +144,21 @@ class Forecasting:
         for name, data in (("probability", made.probability), ("likely", likely)):
             save_map(folder / f"{name}.nii.gz", data, last)
         true_mm3 = None if truth is None else _burden_of(task, truth)
-        images = (
-            {}
-            if made.first.images is None
-            else dict(zip(self.growing.contrasts, made.first.images, strict=True))
-        )
+        samples = [
+            (
+                one.labels,
+                {} if one.images is None else dict(zip(self.growing.contrasts, one.images, strict=True)),
+            )
+            for one in made.first
+        ]
         forecast_page(
-            folder / "forecast.png",
+            folder / PICTURE,
             title=f"{history.patient}, {task.day}",
             forecast=forecast,
             last=last,
             probability=made.probability,
             likely=likely,
-            sample=(made.first.labels, images),
+            samples=samples,
             truth=truth,
             truth_mm3=true_mm3,
         )
@@ -189,12 +193,12 @@ class Forecasting:
             seen += np.isin(sample.labels, BURDEN)
             burdens.append(round(sample.burden, 1))
             facts.append(dict(sample.facts))
-            firsts = firsts or [sample]
+            firsts = firsts if len(firsts) == SAMPLES_SHOWN else [*firsts, sample]
             if truth is not None and sample.images is not None:
                 similarity.append(self.scoring.similarity(last, truth, sample.images, self.growing.contrasts))
         return _Made(
             probability=np.asarray(seen / len(burdens), np.float32),
-            first=firsts[0],
+            first=firsts,
             burdens=burdens,
             facts=facts,
             similarity=similarity,

@@ -27,6 +27,7 @@ from .volumes import viewer_script
 
 _HERE = Path(__file__).parent
 _VIEWED = 2  # of the worst, the best, and at random
+_OTHERS = {"study": "Does a segmenter gain?", "forecasts": "Forecasts of growth"}
 _PAIRS = 24  # pictures of suspected copies
 
 
@@ -38,9 +39,10 @@ class Report:
         title: Stands above.
         viewed: So many of the worst, of the best, and at random can be looked at in 3-D; 0: none.
         study_dir: What ``studying`` wrote: its page comes along, and is linked.
+        forecasts_dir: What ``forecasting`` wrote: its pages come along, and are linked.
 
     Raises:
-        GliomaGenError: There is no study.
+        GliomaGenError: There is no such page.
     """
 
     def __init__(
@@ -50,13 +52,21 @@ class Report:
         title: str = "Synthetic glioma MRI: evaluation",
         viewed: int = _VIEWED,
         study_dir: str | Path | None = None,
+        forecasts_dir: str | Path | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.title = title
         self.viewed = viewed
-        self.study_dir = Path(study_dir) if study_dir else None
-        if self.study_dir and not (self.study_dir / "index.html").is_file():
-            raise GliomaGenError(f"{self.study_dir}: has no index.html; give what studying wrote")
+        self.others: dict[str, Path] = {}
+        for name, workflow, other in (
+            ("study", "studying", study_dir),
+            ("forecasts", "forecasting", forecasts_dir),
+        ):
+            if other is None:
+                continue
+            if not (Path(other) / "index.html").is_file():
+                raise GliomaGenError(f"{other}: has no index.html; give what {workflow} wrote")
+            self.others[name] = Path(other)
 
     def build(
         self,
@@ -108,7 +118,7 @@ class Report:
             viewed=viewed,
             plots=drawn,
             copies=copies,
-            study=self._study(),
+            others=[(_OTHERS[name], self._along(name)) for name in self.others],
             copies_text=copies_text(metrics),
             tables=score_tables(metrics),
             left_out=metrics["left_out"],
@@ -125,14 +135,15 @@ class Report:
             beside.write_text(page, encoding="utf-8")
         return path
 
-    def _study(self) -> str | None:
-        """Copies the study's page and pictures, so that the report can be moved; returns the link to it."""
-        if self.study_dir is None:
-            return None
-        (self.folder / "study").mkdir(parents=True, exist_ok=True)
-        for file in (self.study_dir / "index.html", *self.study_dir.glob("*.png")):
-            shutil.copyfile(file, self.folder / "study" / file.name)
-        return "study/index.html"
+    def _along(self, name: str) -> str:
+        """Copies another page with those below it and their pictures, so that the report can be moved; returns the link to it."""
+        folder = self.others[name]
+        for file in (found for pattern in ("*", "*/*") for found in folder.glob(pattern)):
+            if file.name == "index.html" or file.suffix == ".png":
+                there = self.folder / name / file.relative_to(folder)
+                there.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, there)
+        return f"{name}/index.html"
 
     def _cases(self, measured: Sequence[Measured]) -> list[dict[str, Any]]:
         cases = []
