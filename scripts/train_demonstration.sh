@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes bundle/models/model.pt, slices.pt and unlabelled.pt again: phantoms, preparation, training. Four hours on one core; rerunning continues.
+# Makes bundle/models/model.pt, slices.pt, unlabelled.pt and regressor.pt again: phantoms, preparation, training. Four hours on one core; rerunning continues.
 #   bash scripts/train_demonstration.sh [WORK_FOLDER]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -11,6 +11,7 @@ config() { # a workflow's file, or a list of it and its overlays
   case $1 in
     slices) echo "['bundle/configs/train.yaml','bundle/configs/slices.yaml']" ;;
     unlabelled) echo "['bundle/configs/train.yaml','bundle/configs/slices.yaml','bundle/configs/unlabelled.yaml']" ;;
+    regressor) echo "['bundle/configs/train.yaml','bundle/configs/regressor.yaml']" ;;
     *) echo "bundle/configs/$1.yaml" ;;
   esac
 }
@@ -31,9 +32,11 @@ print(json.dumps(sorted({entry['patient'] for entry in read_cohort(sys.argv[1]).
 run training unlabelled --dataset_dir "$work/cohort" --output_dir "$work/unlabelled" --patients "$work/two_hundred.json" \
   --max_steps 4000 --decay_from 1300 --cooldown 1200 --batch_size 16 --augment 0 --threads 1 \
   --data_terms "procedural phantoms: no patient data; a demonstration, not for use on patients"
+run training regressor --dataset_dir "$work/cohort" --output_dir "$work/regressor" --augment 0 --threads 1 \
+  --data_terms "procedural phantoms: no patient data; a demonstration, not for use on patients"
 
 cp "$work/run/model.pt" "$work/run/model.json" bundle/models/
-for name in slices unlabelled; do
+for name in slices unlabelled regressor; do
   cp "$work/$name/model.pt" "bundle/models/$name.pt"
   sed "s/\"weights\": \"model.pt\"/\"weights\": \"$name.pt\"/" "$work/$name/model.json" >"bundle/models/$name.json"
 done

@@ -197,3 +197,18 @@ def test_another_field_of_view_of_the_same_voxels_is_no_fault(cohort: Path, tmp_
         write_volume(path, Volume(data=np.roll(volume.data, (-2, 0, 1), (0, 1, 2)), affine=affine))
     moved, first = forecast(tmp_path / "copy", tmp_path / "moved"), forecast(cohort, tmp_path / "first")
     assert moved["scores"] == first["scores"]
+
+
+def test_what_to_doubt_of_a_forecast_stands_on_its_page(cohort: Path, tmp_path: Path) -> None:
+    """A burden that falls without a treatment told: the table of treatments was forgotten, or is not complete."""
+    rows = [line.split(",") for line in (cohort / "raw" / "visits.csv").read_text().splitlines()]
+    for patient in {row[0] for row in rows[1:]}:
+        for row, burden in zip((row for row in rows if row[0] == patient), (9000, 3000, 4000), strict=True):
+            row[3] = str(burden)
+    table = tmp_path / "visits.csv"
+    table.write_text("\n".join(",".join(row) for row in rows))
+    for treatments in (None, str(cohort / "raw" / "treatments.csv")):
+        output = tmp_path / str(treatments is None)
+        patients = forecast(cohort, output, visits=str(table), treatments=treatments)["patients"]
+        said = ["falls by 67%" in (output / patient / "index.html").read_text() for patient in patients]  # type: ignore[attr-defined]
+        assert said == ([True, True] if treatments is None else [True, False])

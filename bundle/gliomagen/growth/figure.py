@@ -98,7 +98,8 @@ def forecast_page(
     for axes in below[len(samples) : SAMPLES_SHOWN]:
         axes.axis("off")
     for axes, (labels, images) in zip(below, samples, strict=False):
-        _scan(axes, "may come", images.get(str(contrast)), labels, height)
+        name = "may come" if images else "may come, on the last scan"
+        _scan(axes, name, (images or last.images).get(str(contrast)), labels, height)
     _scan(below[-1], "probability", back, None, height)
     shown = np.ma.masked_less(_plane(probability, height), 0.02)
     drawn = below[-1].imshow(shown, cmap="inferno", vmin=0, vmax=1, alpha=0.75)

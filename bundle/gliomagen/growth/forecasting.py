@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..files import read_json, write_json
 from ..labels import LESION, convention
 from .burden import Array
 from .figure import RESEARCH, SAMPLES_SHOWN, forecast_page
+from .fitting import Measured
 from .forecast import BurdenForecast, BurdenForecaster
 from .maps import growth_direction
 from .output import mean_of, save_map, write_sample
@@ -30,6 +32,8 @@ from .visits import History, Task, forecast_task
 logger = logging.getLogger(__name__)
 
 DONE = "forecast.json"
+_FALL = 0.6
+"""Less of the burden before is not an error of measurement."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,16 +130,12 @@ class Forecasting:
 
     def _forecast(self, history: History) -> dict[str, Any]:
         task = forecast_task(history, self.day)
-        for note in task.notes:
-            logger.warning("patient %s: %s", history.patient, note)
         last = self.visits.seen(task.known.visits[-1])
         truth = None if task.truth is None else self.visits.seen(task.truth, like=last)
         measured = self.visits.measured(task.known, last)
-        if len(measured.days) == 1:
-            logger.warning(
-                "patient %s: one visit says nothing of growth; the forecast is that of the priors",
-                history.patient,
-            )
+        notes = [*task.notes, *_doubts(measured)]
+        for note in notes:
+            logger.warning("patient %s: %s", history.patient, note)
         forecast = self.forecaster(measured, forecast_day(task))
         change = self.targets(history.patient, forecast.change)
         folder = self.output_dir / history.patient
@@ -162,7 +162,7 @@ class Forecasting:
             truth=truth,
             truth_mm3=true_mm3,
         )
-        facts = self._facts(task, last, forecast, made)
+        facts = self._facts(task, last, forecast, made, notes)
         facts["scores"] = {}
         if truth is not None and true_mm3:
             facts["scores"] = self.scoring(
@@ -204,7 +204,9 @@ class Forecasting:
             similarity=similarity,
         )
 
-    def _facts(self, task: Task, last: Seen, forecast: BurdenForecast, made: _Made) -> dict[str, Any]:
+    def _facts(
+        self, task: Task, last: Seen, forecast: BurdenForecast, made: _Made, notes: list[str]
+    ) -> dict[str, Any]:
         measured = forecast.fit.measured
         return {
             **self.settings,
@@ -216,13 +218,25 @@ class Forecasting:
                 for visit, burden in zip(task.known.visits, measured.burden, strict=True)
             ],
             "courses_days": list(measured.courses),
-            "notes": list(task.notes),
+            "notes": notes,
             "contrasts_known": sorted(last.images),
             **forecast.facts(),
             "sampled_burden_mm3": made.burdens,
             "samples": made.facts,
             **growth_direction(last, made.probability),
         }
+
+
+def _doubts(measured: Measured) -> list[str]:
+    """Returns what to doubt of a forecast from these measurements, a line each."""
+    if len(measured.days) == 1:
+        return ["one visit says nothing of growth; the forecast is that of the priors"]
+    return [
+        f"burden falls by {1 - burden / before:.0%} until day {day:.0f}, and no treatment is told that began before: "
+        "the model knows no other cause"
+        for (before, burden), day in zip(pairwise(measured.burden), measured.days[1:], strict=True)
+        if burden < _FALL * before and not any(course < day for course in measured.courses)
+    ]
 
 
 def _burden_of(task: Task, truth: Seen) -> float:
