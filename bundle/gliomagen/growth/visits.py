@@ -140,7 +140,6 @@ def forecast_task(history: History, day: date | str) -> Task:
     Raises:
         GliomaGenError: The day cannot be read, or there is no visit before it to begin with.
     """
-    who = f"patient {history.patient}"
     if day == LAST:
         when = history.visits[-1].date
     else:
@@ -161,9 +160,13 @@ def forecast_task(history: History, day: date | str) -> Task:
             )
         visits = after
     if not visits:
-        raise GliomaGenError(
-            f"{who}: no visit between {'its surgery' if operations else 'the beginning'} and {when}"
+        since = f"between the surgery of {operations[-1]} and" if operations else "before"
+        last = (
+            "; forecast_date last takes each patient's last visit for the truth: give a date"
+            if day == LAST
+            else ""
         )
+        raise GliomaGenError(f"no visit {since} {when} to forecast from{last}")
     truth = next((visit for visit in history.visits if visit.date == when), None)
     known = replace(history, visits=visits, treatments=treatments)
     return Task(known=known, day=when, truth=truth, notes=tuple(notes))
