@@ -75,7 +75,7 @@ def test_wrong_tables_are_told_in_one_line(tmp_path: Path, visits: str, treatmen
 
 def test_nothing_before_the_day_is_told(tmp_path: Path) -> None:
     history = read_histories(*tables(tmp_path))[1]
-    with pytest.raises(GliomaGenError, match="no visit (between|before)"):
+    with pytest.raises(GliomaGenError, match=r"no visit (between|before)"):
         forecast_task(history, "last")
     with pytest.raises(GliomaGenError, match="forecast_date"):
         forecast_task(history, "soon")
