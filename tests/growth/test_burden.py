@@ -136,13 +136,19 @@ def test_forecast_is_repeatable_and_another_seed_is_another() -> None:
     assert not np.array_equal(first, other)
 
 
-def test_growth_law_that_told_the_visits_best_is_taken() -> None:
+def test_growth_laws_are_drawn_by_how_well_they_told_the_visits() -> None:
     days = tuple(np.arange(0, 301, 50.0))
     model = BurdenModel(law="gompertz")
     burden = model.burden(np.array([[4000.0, 0.02, 30000.0]]), days)[0]
-    told = BurdenForecaster(priors=PRIORS, draws=20)(Measured(days=days, burden=tuple(burden)), 350.0)
-    assert told.fit.model.law != "exponential"
-    assert told.laws["exponential"] > told.laws[told.fit.model.law]
+    forecaster = BurdenForecaster(priors=PRIORS, draws=100)
+    told = forecaster(Measured(days=days, burden=tuple(burden)), 350.0)
+    shares = told.facts()["growth_laws"]
+    assert told.law == next(iter(shares)) != "exponential"
+    assert shares.get("exponential", 0) < 0.1 < shares[told.law] and sum(shares.values()) == pytest.approx(1)
+    assert told.one_step_ahead["exponential"] > told.one_step_ahead[told.law]
+    assert len(told.measured) == len(told.change) == len(told.errors()) == len(told.burdens([0.0])) == 100
+    two = forecaster(Measured(days=days[:2], burden=tuple(burden[:2])), 350.0)
+    assert two.facts()["growth_laws"] == {"logistic": 1}  # nothing tells them apart
 
 
 def test_nothing_seen_is_below_what_can_be_seen_and_never_seen_is_refused() -> None:

@@ -37,16 +37,20 @@ def burden_curve(
         truth_mm3: What came, if known.
         unit: mm³ of one on the axis.
     """
-    measured = forecast.fit.measured
+    measured = forecast.known
     days: Array = np.linspace(0, forecast.day, 80)
     # One error for each draw, and not for each day: the band is the same, and smooth.
-    error = np.exp(
-        forecast.values[:, -1:] * numpy_generator(0, "errors").standard_normal((len(forecast.values), 1))
-    )
-    expected = forecast.fit.model.burden(forecast.values[:, :-1], days) * error / unit
+    errors = forecast.errors()
+    noise = numpy_generator(0, "errors").standard_normal(len(errors))
+    expected = forecast.burdens(days) * np.exp(errors * noise)[:, None] / unit
     low, middle, high = np.quantile(expected, BAND, axis=0)
     axes.fill_between(days, low, high, color="tab:blue", alpha=0.2, lw=0, label="90 % of measurements")
-    axes.plot(days, middle, color="tab:blue", label=f"{forecast.fit.model.law}, median")
+    axes.plot(
+        days,
+        middle,
+        color="tab:blue",
+        label=" and ".join(one.fit.model.law for one in forecast.laws) + ", median",
+    )
     axes.plot(measured.days, np.array(measured.burden) / unit, "ko", label="measured")
     for course in measured.courses:
         axes.axvline(course, color="tab:orange", ls="--", lw=1, label="radiotherapy")

@@ -207,7 +207,7 @@ class Forecasting:
     def _facts(
         self, task: Task, last: Seen, forecast: BurdenForecast, made: _Made, notes: list[str]
     ) -> dict[str, Any]:
-        measured = forecast.fit.measured
+        measured = forecast.known
         return {
             **self.settings,
             "patient": task.known.patient,

@@ -121,9 +121,10 @@ def _write(
 
 def _lead(facts: Mapping[str, Any]) -> str:
     known = len(facts["visits"])
+    laws = ", ".join(f"{law} ({share:.0%})" for law, share in facts["growth_laws"].items())
     return (
         f"Tumour on {facts['forecast_date']}, forecast from {known} {'visit' if known == 1 else 'visits'}, the last of them "
-        f"{facts['last_case']} on {facts['visits'][-1]['date']}. Growth law: {facts['growth_law']}."
+        f"{facts['last_case']} on {facts['visits'][-1]['date']}. Growth law: {laws}."
     )
 
 
@@ -144,7 +145,7 @@ def _tables(facts: Mapping[str, Any]) -> list[Table]:
         ]
         for name, values in facts["parameters"].items()
     ]
-    tables.append(Table("Parameters", ["", "median", "5 %", "95 %"], rows))
+    tables.append(Table(f"Parameters ({facts['growth_law']} growth)", ["", "median", "5 %", "95 %"], rows))
     visits = [[one["case"], one["date"], f"{one['burden_mm3'] / 1000:.2f}"] for one in facts["visits"]]
     courses = ", ".join(f"{day:.0f}" for day in facts["courses_days"])
     note = f"Radiotherapy began on day {courses} from the first." if courses else ""
