@@ -61,8 +61,7 @@ def main() -> None:
         visits=str(visits),
         output_dir=str(output),
         forecast_date="last",
-        scans=0,
-        **told,
+        **{"scans": 0, **told},
     )
     summary = read_json(output / "forecasts.json")
     facts = {name: read_json(output / name / "forecast.json") for name in summary["patients"]}
@@ -112,6 +111,7 @@ def _page(
         table(["", *(title for title, _, _ in SCORES.values())], lines),
         f"Burden: the median is off by {100 * (np.exp(error) - 1):.0f} % (median over patients), the 90 % band holds "
         f"{100 * within:.0f} % of the burdens that came.",
+        *_similarity(scored, shown),
         "Calibration (voxels of all heads, by the probability that was said):",
         table(
             ["said", *(f"{_pooled(bins[k], 'said'):.2f}" for k in sorted(bins))],
@@ -126,6 +126,25 @@ def _page(
             else []
         ),
     ]
+
+
+def _similarity(scored: dict[str, dict[str, Any]], shown: Callable[..., str]) -> list[str]:
+    """Returns a table of how like the true scan those are that were made, where any were."""
+    if not all("similarity" in one for one in scored.values()):
+        return []
+    lines = [
+        [
+            METHODS[method],
+            *(
+                shown(lambda one, m=method, p=place, k=key: one["similarity"][m][p][k], digits)  # type: ignore[misc]
+                for place in ("inside", "outside")
+                for key, digits in (("psnr_db", 1), ("ssim", 3))
+            ),
+        ]
+        for method in ("forecast", "no_change")
+    ]
+    heads = [f"{key}, {place} the lesion" for place in ("inside", "outside") for key in ("PSNR (dB)", "SSIM")]
+    return ["Likeness to the scan that came:", table(["", *heads], lines)]
 
 
 def _pooled(rows: Sequence[dict[str, float]], name: str) -> float:
