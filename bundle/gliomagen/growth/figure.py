@@ -49,7 +49,7 @@ def burden_curve(
         days,
         middle,
         color="tab:blue",
-        label=" and ".join(one.fit.model.law for one in forecast.laws) + ", median",
+        label="median: " + ", ".join(one.fit.model.law for one in forecast.laws),
     )
     axes.plot(measured.days, np.array(measured.burden) / unit, "ko", label="measured")
     for course in measured.courses:
