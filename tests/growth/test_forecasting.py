@@ -99,6 +99,10 @@ def test_forecast_is_written_scored_and_left_when_run_again(cohort: Path, tmp_pa
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nii.gz")} == before
     with pytest.raises(GliomaGenError, match="choose another output_dir"):
         forecast(cohort, tmp_path, seed=1)
+    table = tmp_path / "visits.csv"
+    table.write_text((cohort / "raw" / "visits.csv").read_text().replace("-01-01", "-01-02"))
+    with pytest.raises(GliomaGenError, match="other visits"):  # and no stale forecast
+        forecast(cohort, tmp_path, visits=str(table))
 
 
 def test_killed_run_goes_on_and_says_the_same(

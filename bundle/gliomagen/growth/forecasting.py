@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import GliomaGenError
-from ..files import read_json, write_json
+from ..files import content_sha256, read_json, write_json
 from ..labels import LESION, convention
 from .burden import Array
 from .figure import RESEARCH, SAMPLES_SHOWN, forecast_page
@@ -104,7 +105,7 @@ class Forecasting:
         for history in self.histories:
             done = self.output_dir / history.patient / DONE
             if done.is_file():
-                told[history.patient] = self._finished(done)
+                told[history.patient] = self._finished(done, history)
                 continue
             try:
                 told[history.patient] = self._forecast(history)
@@ -119,8 +120,16 @@ class Forecasting:
         write_json(self.output_dir / "forecasts.json", summary)
         return summary
 
-    def _finished(self, path: Path) -> dict[str, Any]:
+    def _inputs(self, history: History) -> str:
+        """Returns a digest of what the tables say of a patient."""
+        return content_sha256([asdict(history), self.targets.by_patient.get(history.patient)])
+
+    def _finished(self, path: Path, history: History) -> dict[str, Any]:
         made: dict[str, Any] = read_json(path)
+        if made["tables_sha256"] != self._inputs(history):
+            raise GliomaGenError(
+                f"{path}: was made of other visits, treatments or targets of {history.patient}; remove its folder, or choose another output_dir"
+            )
         for name, value in self.settings.items():
             if made.get(name) != value:
                 raise GliomaGenError(
@@ -139,6 +148,7 @@ class Forecasting:
         forecast = self.forecaster(measured, forecast_day(task))
         change = self.targets(history.patient, forecast.change)
         folder = self.output_dir / history.patient
+        shutil.rmtree(folder / "samples", ignore_errors=True)  # of a run that was killed, with more of them
         made = self._made(folder, history.patient, last, truth, change)
         likely = made.probability >= 0.5
         for name, data in (("probability", made.probability), ("likely", likely)):
@@ -162,7 +172,7 @@ class Forecasting:
             truth=truth,
             truth_mm3=true_mm3,
         )
-        facts = self._facts(task, last, forecast, made, notes)
+        facts = self._facts(history, task, last, forecast, made, notes)
         facts["scores"] = {}
         if truth is not None and true_mm3:
             facts["scores"] = self.scoring(
@@ -205,12 +215,19 @@ class Forecasting:
         )
 
     def _facts(
-        self, task: Task, last: Seen, forecast: BurdenForecast, made: _Made, notes: list[str]
+        self,
+        history: History,
+        task: Task,
+        last: Seen,
+        forecast: BurdenForecast,
+        made: _Made,
+        notes: list[str],
     ) -> dict[str, Any]:
         measured = forecast.known
         return {
             **self.settings,
             "patient": task.known.patient,
+            "tables_sha256": self._inputs(history),
             "forecast_date": str(task.day),
             "last_case": last.case,
             "visits": [
