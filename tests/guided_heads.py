@@ -45,22 +45,24 @@ def scan() -> Seen:
     )
 
 
-def guidance(**options: Any) -> BurdenGuidance:
+def guidance(dims: int = 3, **options: Any) -> BurdenGuidance:
     """Of a generator that has learnt nothing, with a regressor that is sure."""
     torch.manual_seed(0)
+    bands = 2**dims
     network = HaarUNet(
-        spatial_dims=3,
-        noisy_channels=16,
-        condition_channels=80,
-        out_channels=32,
+        spatial_dims=dims,
+        noisy_channels=2 * bands,
+        condition_channels=10 * bands,
+        out_channels=4 * bands,
         channels=[8, 32],
         contrasts=2,
     )
     told: dict[str, Any] = {
         "network": network,
         "regressor": Bright(),
-        "basis": HaarBasis(spatial_dims=3),
+        "basis": HaarBasis(spatial_dims=dims),
         "contrasts": CONTRASTS,
+        "spatial_dims": dims,
     }
-    process = RectifiedFlow(detail_rms=[0.3, 0.2, 0.2, 0.14, 0.2, 0.14, 0.14, 0.1])
+    process = RectifiedFlow(detail_rms=[0.3, 0.2, 0.2, 0.14, 0.2, 0.14, 0.14, 0.1][:bands])
     return BurdenGuidance(**{**told, "process": process, "free": 0.0, **options})

@@ -14,8 +14,10 @@ from gliomagen.growth.guidance import shares_shown
 from gliomagen.growth.regressor import BurdenError, BurdenLoss, tumour_shares
 
 
-def test_a_scan_comes_back_from_noise_and_without_change_it_stays() -> None:
-    judged = guidance()
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_scan_comes_back_from_noise_and_without_change_it_stays(dims: int) -> None:
+    """In 2-D slice by slice, with slices that have no head among them."""
+    judged = guidance(dims)
     there = judged.inverted(scan(), "one")
     assert there.error < 0.005
     image, _ = judged.guided(there, 1.0, judged.region(scan(), 1.0))

@@ -138,10 +138,12 @@ class BurdenGuidance:
             raise GliomaGenError(f"guidance by a regressor needs {', '.join(missing)}; take guidance mask")
         if not np.isin(last.labels, BURDEN).any():
             raise GliomaGenError("no tumour in the last label map: there is no burden to guide")
-        image = self._views(torch.from_numpy(np.stack([last.images[one] for one in self.contrasts])))
+        volume = torch.from_numpy(np.stack([last.images[one] for one in self.contrasts]))
+        image = self._views(volume)
         labels = self._views(torch.from_numpy(last.labels)[None])
         with torch.no_grad(), autocast(self.device, self.precision):
-            greys = measure_greys(image, (labels == HEAD).expand_as(image))
+            healthy = torch.from_numpy(last.labels == HEAD).expand_as(volume)
+            greys = measure_greys(volume[None], healthy[None]).to(image).expand(len(image), -1, -1)
             denoise, denoiser = self._denoise(image, labels, greys)
             clean = self.basis(standardize(image, greys))
             drawn = torch.randn(image.shape, generator=torch_generator(self.seed, "inversion", name))
@@ -152,7 +154,7 @@ class BurdenGuidance:
             came = restore(self.basis.inverse(self._without(back, noise)), greys)
             head = (labels > 0).expand_as(image)
             error = float((came - image)[head].square().mean().sqrt())
-        if error > self.most_error:
+        if not error <= self.most_error:
             raise GliomaGenError(
                 f"the scan comes back from noise with an error of {error:.3f}, more than {self.most_error}; take more guidance_steps or less guidance_depth"
             )
