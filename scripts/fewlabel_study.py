@@ -6,6 +6,9 @@ python scripts/fewlabel_study.py COHORT --weights WEIGHTS [--name NAME] [--metho
 COHORT: prepared; slices of its training section are labelled, slices of its validation section are the test. WEIGHTS: of the 2-D
 generator, trained with ``unlabelled.yaml`` on none of the test patients. NAME: of the tables on the page. A method is trained on
 N slices, drawn by a seed. Rerunning continues; figures of the same inputs that stand beside the page are not made again.
+
+The page's phantoms: ``simulating`` with ``--patients 200 --spatial_size "[64,72,56]" --voxel_mm 3.0 --seed 8``, ``preparing`` with
+``--spatial_size "[64,64,48]" --voxel_mm "[3.0,3.0,3.0]"``; WEIGHTS: ``models/unlabelled.pt``, which saw 200 others.
 """
 
 from __future__ import annotations
